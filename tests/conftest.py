@@ -1,0 +1,91 @@
+"""Fixtures that several parts of the tests share: FHIR servers, and a loopback without proxies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+if TYPE_CHECKING:
+    from tests.servers.hapi import HapiServer
+
+TOKEN = "a-token-for-tests"
+
+for _name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+    os.environ.pop(_name, None)
+
+
+@dataclass(frozen=True)
+class FhirServer:
+    """A running FHIR server, and the means to do there what the people at an EHR do.
+
+    ``ehr`` is a plain httpx client on the server's base (paths without a first slash); it shares no code with
+    the client that is tested.
+    """
+
+    kind: str
+    base_url: str
+    token: str
+    ehr: httpx.Client
+
+    def put(self, resource: dict[str, Any], **headers: str) -> dict[str, Any]:
+        """PUT a resource under its id and give it back as stored."""
+        path = f"{resource['resourceType']}/{resource['id']}"
+        answer = self.ehr.put(path, json=resource, headers={"Prefer": "return=representation", **headers})
+        assert answer.status_code in (200, 201), f"{answer.status_code}: {answer.text}"
+        stored: dict[str, Any] = answer.json()
+        return stored
+
+    def get(self, reference: str) -> dict[str, Any]:
+        """Read "Type/id"."""
+        answer = self.ehr.get(reference)
+        assert answer.status_code == 200, f"{answer.status_code}: {answer.text}"
+        found: dict[str, Any] = answer.json()
+        return found
+
+
+@pytest.fixture(scope="session")
+def hapi() -> Iterator[HapiServer]:
+    """HAPI with its 60 seconds of search reuse, references enforced, and a token that every request needs."""
+    from tests.servers import hapi as launcher
+
+    try:
+        server = launcher.HapiServer(token=TOKEN, reuse_search_ms=60_000).start()
+    except launcher.HapiUnavailable as reason:
+        if os.environ.get("BATON_REQUIRE_HAPI") == "1":
+            pytest.fail(f"HAPI is required, and {reason}")
+        pytest.skip(f"HAPI cannot run here: {reason}")
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(params=["sandbox", pytest.param("hapi", marks=pytest.mark.server)])
+def fhir_server(request: pytest.FixtureRequest) -> Iterator[FhirServer]:
+    """Each FHIR server that Baton's tests run against. HAPI lives for the whole run: use ids of your own."""
+    if request.param == "hapi":
+        with _ehr(request.getfixturevalue("hapi").base_url) as ehr:
+            yield FhirServer("hapi", str(ehr.base_url).rstrip("/"), TOKEN, ehr)
+        return
+    from adapter.sandbox import Habits, Sandbox
+
+    with (
+        Sandbox(habits=Habits(token=TOKEN, search_cache=timedelta(minutes=1))) as sandbox,
+        _ehr(sandbox.base_url) as ehr,
+    ):
+        yield FhirServer("sandbox", str(ehr.base_url).rstrip("/"), TOKEN, ehr)
+
+
+def _ehr(base_url: str) -> httpx.Client:
+    return httpx.Client(
+        base_url=base_url.rstrip("/") + "/",
+        headers={"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/fhir+json"},
+        timeout=60.0,
+        trust_env=False,
+    )
