@@ -1,0 +1,184 @@
+"""Charts: all that a look may read, for many persons in one read transaction and a handful of statements."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from adapter.ledger import persons, queries, rows
+from adapter.ledger.core import Core
+from adapter.ledger.records import WalkRow
+from adapter.ledger.snapshots import work_refs
+from adapter.model import Chart, Known, Plan, Request, Snapshot, SourceFacts, Task
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    at: datetime | None
+    seq: int
+    reason: str
+
+
+class Charts(Core):
+    """The part of the ledger that looks read from."""
+
+    def charts(
+        self, requests: Sequence[Request], facts: SourceFacts, now: datetime, edition: str = ""
+    ) -> list[Chart]:
+        """One chart per request, all of them of the source that ``facts`` describes.
+
+        In it: every snapshot that names one of the person's patients now or did in the version before, the
+        Patients themselves, and whatever its tasks hang on, whomever that names by now: their own Task, and
+        of open ones focus, basedOn and evidence. ``charts`` reads one state of the ledger; the commit
+        compares (F14).
+        """
+        with self._reading() as db:
+            return _charts(db, requests, facts, now, edition)
+
+
+def _charts(
+    db: sqlite3.Connection, requests: Sequence[Request], facts: SourceFacts, now: datetime, edition: str
+) -> list[Chart]:
+    source = facts.name
+    people = persons.members(db, source, [request.person for request in requests])
+    everyone = [patient for group in people.values() for patient in group]
+    tasks, refs = _tasks(db, source, people)
+    _patient_refs(db, source, people, refs)
+    snapshots = _snapshots(db, source, refs)
+    plans = _plans(db, source, people)
+    walks = [rows.walk(row) for row in db.execute(queries.WALKS, (source,))]
+    reads = _reads(db, source, everyone)
+    targets = [f"Task/{task.id}" for group in tasks.values() for task in group]
+    written, attempts = written_values(db, targets), lost_attempts(db, targets)
+    return [
+        Chart(
+            source=facts,
+            person=request.person,
+            patients=people[request.person],
+            snapshots={ref: snapshots[ref] for ref in refs[request.person] if ref in snapshots},
+            known=_known(walks, reads, people[request.person]),
+            tasks=tuple(tasks[request.person]),
+            plans=tuple(plans[request.person]),
+            now=now,
+            edition=edition,
+            request=request,
+            written=_of_tasks(written, tasks[request.person]),
+            attempts={key: attempts[key] for key in _targets(tasks[request.person]) if key in attempts},
+        )
+        for request in requests
+    ]
+
+
+def _targets(tasks: Iterable[Task]) -> list[str]:
+    return [f"Task/{task.id}" for task in tasks]
+
+
+def _of_tasks(written: Mapping[str, frozenset[str]], tasks: Iterable[Task]) -> dict[str, frozenset[str]]:
+    if not written:
+        return {}
+    own = frozenset(_targets(tasks))
+    return {key: values for key, values in written.items() if key.partition("#")[0] in own}
+
+
+def _tasks(
+    db: sqlite3.Connection, source: str, people: Iterable[str]
+) -> tuple[dict[str, list[Task]], dict[str, dict[str, None]]]:
+    """Tasks by person, and the refs that each person's tasks bring into its chart."""
+    tasks: dict[str, list[Task]] = defaultdict(list)
+    refs: dict[str, dict[str, None]] = {person: {} for person in people}
+    for row in db.execute(queries.CHART_TASKS, (source, rows.listed(refs))):
+        task = rows.task(row)
+        tasks[row["person"]].append(task)
+        named = work_refs(row) if task.open else {f"Task/{task.id}"}
+        refs[row["person"]].update(dict.fromkeys(sorted(named)))
+    return tasks, refs
+
+
+def _patient_refs(
+    db: sqlite3.Connection,
+    source: str,
+    people: Mapping[str, tuple[str, ...]],
+    refs: Mapping[str, dict[str, None]],
+) -> None:
+    person_of = {patient: person for person, group in people.items() for patient in group}
+    for patient, person in person_of.items():
+        refs[person][patient] = None
+    for patient, ref in db.execute(queries.CHART_REFS, (source, rows.listed(person_of))):
+        refs[person_of[patient]][ref] = None
+
+
+def _snapshots(
+    db: sqlite3.Connection, source: str, refs: Mapping[str, Mapping[str, None]]
+) -> dict[str, Snapshot]:
+    wanted = {ref: None for group in refs.values() for ref in group}
+    found = db.execute(queries.SNAPSHOTS, (source, rows.listed(wanted)))
+    return {row["ref"]: rows.snapshot(row) for row in found}
+
+
+def _plans(db: sqlite3.Connection, source: str, people: Iterable[str]) -> dict[str, list[Plan]]:
+    plans: dict[str, list[Plan]] = defaultdict(list)
+    for row in db.execute(queries.CHART_PLANS, (source, rows.listed(people))):
+        plans[row["person"]].append(rows.plan(row))
+    return plans
+
+
+def _reads(db: sqlite3.Connection, source: str, patients: Iterable[str]) -> dict[str, dict[str, _Read]]:
+    """Reads made for one patient, by patient and type."""
+    reads: dict[str, dict[str, _Read]] = defaultdict(dict)
+    for row in db.execute(queries.READS_OF, (source, rows.listed(patients))):
+        reads[row["patient"]][row["type"]] = _Read(rows.time(row["at"]), row["seq"], row["reason"])
+    return reads
+
+
+def _known(
+    walks: Sequence[WalkRow], reads: Mapping[str, Mapping[str, _Read]], patients: Sequence[str]
+) -> dict[str, Known]:
+    """Up to when absence may be believed: the later of the walk and of a read of *all* the patients."""
+    known = {walk.type: _walked(walk) for walk in walks}
+    own = [reads.get(patient, {}) for patient in patients]
+    for type in {type for group in own for type in group}:
+        found = [group[type] for group in own if type in group]
+        known[type] = _with_reads(known.get(type, Known()), found, complete=len(found) == len(own))
+    return known
+
+
+def _walked(walk: WalkRow) -> Known:
+    return Known(
+        at=walk.known_at,
+        seq=walk.known_seq,
+        bounded=walk.bounded,
+        declared_none=walk.declared_none,
+        blind=walk.blind,
+    )
+
+
+def _with_reads(walked: Known, reads: Sequence[_Read], *, complete: bool) -> Known:
+    refused = next((read.reason for read in reads if read.reason), "")
+    times = [read.at for read in reads if read.at is not None]
+    if complete and len(times) == len(reads):
+        at, seq = min(times), min(read.seq for read in reads)
+        # What a bounded walk hides, a read for the patient shows: it counts though the walk began later.
+        if walked.bounded or walked.at is None or seq > walked.seq:
+            return Known(at=at, seq=seq, declared_none=walked.declared_none, blind=refused)
+    if refused and walked.at is None:
+        return Known(declared_none=walked.declared_none, blind=walked.blind or refused)
+    return walked
+
+
+def written_values(db: sqlite3.Connection, targets: Iterable[str]) -> dict[str, frozenset[str]]:
+    """Digests of all that was ever written: "Task/id#element" → digests."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for row in db.execute(queries.WRITTEN_VALUES, (rows.listed(targets),)):
+        found[f"{row['target']}#{row['element']}"].add(row["digest"])
+    return {key: frozenset(values) for key, values in found.items()}
+
+
+def lost_attempts(db: sqlite3.Connection, targets: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Digests of writes under way or without answer: "Task/id" → digests, the oldest first."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for row in db.execute(queries.ATTEMPTS, (rows.listed(targets),)):
+        found[row["target"]].append(row["digest"])
+    return {key: tuple(values) for key, values in found.items()}

@@ -1,0 +1,386 @@
+"""Snapshots: a page of answers against what is held, stored with the walk's place and the wake-ups.
+
+Which answer is the newer one is decided by the numbers of requests alone: one counts only if it was asked for
+after the held one had come (F40). What is not new writes nothing: a poll's overlap is most of what it reads.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from adapter.ledger import persons, queries, rows
+from adapter.ledger.core import Core
+from adapter.ledger.fold import time_text
+from adapter.ledger.records import Arrival, Held, QuarantineRow, Stored, WalkRow
+from adapter.ledger.wakes import renew
+from adapter.model import Snapshot, SnapshotState
+from adapter.references import Bases
+
+_QUARANTINED = SnapshotState.QUARANTINED
+
+
+@dataclass(slots=True)
+class _Row:
+    """What is held of one resource, as far as a page is compared with it."""
+
+    state: str
+    status: str | None
+    version: str | None
+    digest: str
+    kept_digest: str
+    edition: str
+    in_scope: bool
+    received_seq: int
+    seen_seq: int
+    first_seen: str | None
+    changed: str | None
+    patients: str
+    new: bool = False
+
+
+@dataclass(slots=True)
+class _Page:
+    """What a page comes to, before it is written."""
+
+    inserts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    updates: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seen: list[tuple[int, str, str]] = field(default_factory=list)
+    named: list[tuple[str, str, str]] = field(default_factory=list)  # ref, patients before, patients now
+    wakes: set[str] = field(default_factory=set)  # refs whose persons are woken
+    good: list[Arrival] = field(default_factory=list)
+    unsure: dict[str, None] = field(default_factory=dict)
+    changed: int = 0
+    same: int = 0
+
+
+class Snapshots(Core):
+    """The part of the ledger that holds what the EHR said last."""
+
+    def store(
+        self,
+        source: str,
+        arrivals: Sequence[Arrival],
+        *,
+        cause: str,
+        walk: WalkRow | None = None,
+        quarantine: Sequence[QuarantineRow] = (),
+        now: datetime | None = None,
+    ) -> Stored:
+        """Take in what one answer brought; all of it and the walk's row in one transaction, or nothing.
+
+        Every person that a changed resource names now or named before is asked to be looked at, for
+        ``cause``; so is the person of a task of ours whose Task changed. A changed Patient's links join or
+        part persons. A resource that names nobody is stored and wakes nobody.
+        """
+        at = self._now(now)
+        with self._writing() as db:
+            page = _compare(db, source, arrivals)
+            _write(db, source, page)
+            woken = _named_by(db, source, page, at)
+            woken |= _keep_unread(db, source, arrivals, quarantine, at)
+            _clear_quarantine(db, source, page.good)
+            renew(db, source, {person: (cause,) for person in sorted(woken)})
+            if walk is not None:
+                db.execute(queries.SAVE_WALK, rows.walk_values(walk))
+            if page.inserts or page.updates or page.seen:
+                db.execute(queries.RAISE_COUNTER, (max(a.received_seq for a in arrivals), "seq"))
+        return Stored(page.changed, page.same, tuple(page.unsure), len(woken))
+
+    def snapshot(self, source: str, ref: str) -> Snapshot | None:
+        """The newest version that is held of "Type/id"."""
+        return self.snapshots(source, (ref,)).get(ref)
+
+    def snapshots(self, source: str, refs: Iterable[str]) -> dict[str, Snapshot]:
+        """What is held of ``refs``; what is not held is left out."""
+        with self._reading() as db:
+            found = db.execute(queries.SNAPSHOTS, (source, rows.listed(refs)))
+            return {row["ref"]: rows.snapshot(row) for row in found}
+
+    def inventory(self, source: str, type: str) -> list[Held]:
+        """Version and digest of everything held of a type, for a sweep to compare (F7)."""
+        with self._reading() as db:
+            return [
+                Held(
+                    ref=row["ref"],
+                    state=rows.STATES[row["state"]],
+                    version=row["version"],
+                    kept_digest=row["kept_digest"],
+                    last_updated=rows.time(row["last_updated"]),
+                    edition=row["edition"],
+                )
+                for row in db.execute(queries.INVENTORY, (source, type))
+            ]
+
+    def stale_refs(self, source: str, type: str, edition: str, limit: int = 1000) -> list[str]:
+        """Rows kept under another element set than ``edition``: they wait to be read again (F9)."""
+        with self._reading() as db:
+            found = db.execute(queries.STALE_REFS, (source, type, edition, limit))
+            return [row[0] for row in found]
+
+    def counts(self, source: str) -> dict[str, dict[str, int]]:
+        """How many rows are held, by type and state."""
+        result: dict[str, dict[str, int]] = {}
+        with self._reading() as db:
+            for row in db.execute(queries.COUNT_SNAPSHOTS, (source,)):
+                result.setdefault(row["type"], {})[row["state"]] = row["number"]
+        return result
+
+    def open_work_refs(self, source: str) -> set[str]:
+        """What every open task hangs on: its Task, focus, basedOn, opening and closing evidence (F7)."""
+        with self._reading() as db:
+            found = db.execute(queries.OPEN_TASKS, {"source": source})
+            return {ref for row in found for ref in work_refs(row)}
+
+
+def work_refs(row: sqlite3.Row) -> set[str]:
+    """The refs that one task row names, without their versions, its own Task among them."""
+    named = [row["focus"]]
+    for column in ("based_on", "opening", "closing"):
+        named.extend(rows.texts(row[column]))
+    return {f"Task/{row['id']}"} | {ref.partition("@")[0] for ref in named if ref}
+
+
+def _compare(db: sqlite3.Connection, source: str, arrivals: Sequence[Arrival]) -> _Page:
+    refs = [f"{arrival.type}/{arrival.id}" for arrival in arrivals]
+    held = {
+        row[0]: _Row(*row[1:])
+        for row in db.execute(queries.HELD_OF_PAGE, (source, rows.listed(dict.fromkeys(refs))))
+    }
+    page = _Page()
+    for ref, arrival in zip(refs, arrivals, strict=True):
+        row = held.get(ref)
+        if row is not None and _is_same(row, arrival):
+            page.same += 1
+            if arrival.version is None and arrival.sent_seq > row.seen_seq:
+                page.seen.append(
+                    (arrival.received_seq, source, ref)
+                )  # no version tells that nothing lay between
+                row.seen_seq = arrival.received_seq
+            if arrival.state is not _QUARANTINED:
+                page.good.append(arrival)
+        elif row is not None and arrival.sent_seq <= max(row.received_seq, row.seen_seq):
+            if _says_same(row, arrival):
+                page.same += 1
+            else:
+                page.unsure[ref] = None
+        else:
+            held[ref] = _take_in(page, source, ref, row, arrival)
+    return page
+
+
+def _is_same(row: _Row, arrival: Arrival) -> bool:
+    return (
+        row.version == arrival.version
+        and row.edition == arrival.edition
+        and row.in_scope == arrival.in_scope
+        and _says_same(row, arrival)
+    )
+
+
+def _says_same(row: _Row, arrival: Arrival) -> bool:
+    if row.state != arrival.state.value:
+        return False
+    if arrival.state is _QUARANTINED:  # its content cannot be compared: its bytes are
+        return row.version == arrival.version and row.digest == arrival.digest
+    return row.kept_digest == arrival.kept_digest
+
+
+def _take_in(page: _Page, source: str, ref: str, row: _Row | None, arrival: Arrival) -> _Row:
+    told = row is None or not _says_same(row, arrival)
+    new = _values(source, ref, row, arrival)
+    rows_now = page.inserts if row is None or row.new else page.updates
+    if not new["body"] and ref in rows_now:  # twice in one page: the second one cannot be read
+        new["body"] = rows_now[ref]["body"]
+    rows_now[ref] = new
+    before = row.patients if row else ""
+    if row is None or before != new["patients"]:
+        page.named.append((ref, before, new["patients"]))
+    if told:
+        page.wakes.add(ref)
+        page.changed += 1
+    else:
+        page.same += 1
+    if arrival.state is not _QUARANTINED:
+        page.good.append(arrival)
+    return _row(new, new_row=row is None or row.new)
+
+
+def _row(new: dict[str, Any], *, new_row: bool) -> _Row:
+    return _Row(
+        state=new["state"],
+        status=new["status"],
+        version=new["version"],
+        digest=new["digest"],
+        kept_digest=new["kept_digest"],
+        edition=new["edition"],
+        in_scope=new["in_scope"],
+        received_seq=new["received_seq"],
+        seen_seq=new["received_seq"],
+        first_seen=new["first_seen"],
+        changed=new["changed"],
+        patients=new["patients"],
+        new=new_row,
+    )
+
+
+def _values(source: str, ref: str, row: _Row | None, arrival: Arrival) -> dict[str, Any]:
+    hidden = arrival.state is _QUARANTINED
+    patients = " ".join(arrival.patients)
+    if row and (hidden or (arrival.state is SnapshotState.DELETED and not patients)):
+        patients = row.patients  # a tombstone, or what cannot be read, still belongs to whom it named
+    status = row.status if row and hidden else _status(arrival)
+    seen = time_text(arrival.date)
+    return {
+        "source": source,
+        "ref": ref,
+        "type": arrival.type,
+        "state": arrival.state.value,
+        "status": status,
+        "version": arrival.version,
+        "digest": arrival.digest,
+        "kept_digest": row.kept_digest if row and hidden else arrival.kept_digest,
+        "edition": row.edition if row and hidden else arrival.edition,
+        "in_scope": arrival.in_scope,
+        "sent_seq": arrival.sent_seq,
+        "received_seq": arrival.received_seq,
+        "walk_seq": arrival.walk_seq,
+        "last_updated": rows.text(arrival.last_updated),
+        "first_seen": row.first_seen if row else seen,
+        "changed": _changed(row, arrival, status),
+        "received_at": seen,
+        "patients": patients,
+        "body": None if row and hidden else rows.packed(arrival.body or _bare_body(arrival)),
+    }
+
+
+def _changed(row: _Row | None, arrival: Arrival, status: str | None) -> str | None:
+    """Since when the status is what it is: the earliest time that speaks for it, after the last change."""
+    since = min(time_text(at) for at in (arrival.date, arrival.last_updated) if at)
+    if row is None:
+        return since
+    moved = row.status != status or _ended(row.state) != _ended(arrival.state.value)
+    return max(since, row.changed or "") if moved and arrival.state is not _QUARANTINED else row.changed
+
+
+def _ended(state: str) -> bool:
+    return state in ("deleted", "entered-in-error")
+
+
+def _status(arrival: Arrival) -> str | None:
+    status = arrival.body.get("status")
+    return status if isinstance(status, str) else None
+
+
+def _bare_body(arrival: Arrival) -> dict[str, str]:
+    return {"resourceType": arrival.type, "id": arrival.id}
+
+
+def _write(db: sqlite3.Connection, source: str, page: _Page) -> None:
+    if page.inserts:
+        db.executemany(queries.INSERT_SNAPSHOT, page.inserts.values())
+    if page.updates:
+        db.executemany(queries.UPDATE_SNAPSHOT, page.updates.values())
+    if page.seen:
+        db.executemany(queries.SEEN_AGAIN, page.seen)
+    if page.named:
+        _rename(db, source, page.named)
+
+
+def _rename(db: sqlite3.Connection, source: str, named: list[tuple[str, str, str]]) -> None:
+    """Write whom each resource names now, and whom it named before that."""
+    persons.know(db, source, dict.fromkeys(p for _, _, now in named for p in now.split()))
+    db.executemany(queries.FORGET_FORMER, [(source, ref) for ref, before, _ in named if before])
+    entries = []
+    for ref, before, now in named:
+        entries += [(source, patient, ref, 0) for patient in before.split()]
+        entries += [(source, patient, ref, 1) for patient in now.split()]
+    db.executemany(queries.NAME_PATIENT, entries)
+
+
+def _named_by(db: sqlite3.Connection, source: str, page: _Page, now: datetime) -> set[str]:
+    """Whom a page wakes: those its changed resources name or named, and those of our own Tasks."""
+    woken = _take_links(db, source, page, now)
+    if not page.wakes:
+        return woken
+    patients = {patient for ref in page.wakes for patient in _values_of(page, ref)["patients"].split()}
+    listed = rows.listed(page.wakes)
+    patients |= {row["patient"] for row in db.execute(queries.FORMER_PATIENTS, (source, listed))}
+    woken |= set(persons.names(db, source, patients).values())
+    ids = [ref.partition("/")[2] for ref in page.wakes if ref.startswith("Task/")]
+    if ids:
+        woken |= {row["person"] for row in db.execute(queries.TASK_PERSONS, (source, rows.listed(ids)))}
+    return woken
+
+
+def _values_of(page: _Page, ref: str) -> dict[str, Any]:
+    return page.updates[ref] if ref in page.updates else page.inserts[ref]
+
+
+def _take_links(db: sqlite3.Connection, source: str, page: _Page, now: datetime) -> set[str]:
+    changed = [
+        a
+        for a in page.good
+        if a.type == "Patient" and a.state is not SnapshotState.DELETED and a.ref in page.wakes
+    ]
+    if not changed:
+        return set()
+    bases = _bases(db, source)
+    woken: set[str] = set()
+    for patient in changed:
+        woken |= persons.relink(db, source, patient.ref, persons.joined_by(patient.body, bases), now)
+    return woken
+
+
+def _bases(db: sqlite3.Connection, source: str) -> Bases:
+    row = db.execute(queries.SOURCE, (source,)).fetchone()
+    return Bases(row["base_url"], rows.texts(row["aliases"])) if row else Bases("")
+
+
+def _keep_unread(
+    db: sqlite3.Connection,
+    source: str,
+    arrivals: Sequence[Arrival],
+    quarantine: Sequence[QuarantineRow],
+    now: datetime,
+) -> set[str]:
+    """Keep what could not be read; the persons that it, or its last good version, names."""
+    if not quarantine:
+        return set()
+    arrived = {arrival.ref for arrival in arrivals}
+    for row in quarantine:
+        values = quarantine_values(row, source, now)
+        db.execute(queries.KEEP_IDENTIFIED if row.res_id else queries.KEEP_PLACED, values)
+    hidden = [f"{row.type}/{row.res_id}" for row in quarantine if row.res_id]
+    hidden = [ref for ref in hidden if ref not in arrived]
+    db.executemany(queries.HIDE_SNAPSHOT, [(source, ref) for ref in hidden])
+    patients = {patient for row in quarantine for patient in row.patients}
+    for held in db.execute(queries.HELD_OF_PAGE, (source, rows.listed(hidden))):
+        patients.update(held["patients"].split())
+    return set(persons.names(db, source, patients).values())
+
+
+def quarantine_values(row: QuarantineRow, source: str, now: datetime) -> dict[str, Any]:
+    """The columns of a quarantine entry."""
+    return {
+        "source": source,
+        "type": row.type,
+        "res_id": row.res_id,
+        "version": row.version,
+        "reason": row.reason,
+        "place": row.place,
+        "at": time_text(row.at or now),
+        "patients": " ".join(row.patients),
+        "raw": row.raw,
+    }
+
+
+def _clear_quarantine(db: sqlite3.Connection, source: str, good: Sequence[Arrival]) -> None:
+    if not good:
+        return
+    kept = {row["ref"] for row in db.execute(queries.ANY_QUARANTINE, (source,))}
+    if kept:
+        db.executemany(queries.CLEAR_QUARANTINE, [(source, a.type, a.id) for a in good if a.ref in kept])
