@@ -1,0 +1,76 @@
+"""Reading elements of JSON that other people wrote: what has the wrong shape is absent, never an error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from adapter.model import Json
+
+CRD_COVERAGE_INFORMATION = "ext-coverage-information"  # Da Vinci CRD; its canonical's last segment
+ERROR = "entered-in-error"
+
+
+def objects(value: Any) -> tuple[Json, ...]:
+    """The objects of a repeating element. A lone object counts as a list of one (seen in real basedOn)."""
+    if isinstance(value, Mapping):
+        return (value,)
+    return tuple(part for part in value if isinstance(part, Mapping)) if isinstance(value, list) else ()
+
+
+def object_of(value: Any) -> Json:
+    """The object, or an empty one."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def text_of(value: Any) -> str:
+    """The text, or ""."""
+    return value if isinstance(value, str) else ""
+
+
+def status_of(resource: Json) -> str:
+    """The status code, or ""; "unknown" counts as absent."""
+    status = text_of(resource.get("status"))
+    return "" if status == "unknown" else status
+
+
+def codings(value: Any) -> Iterator[Json]:
+    """Every Coding of a Coding, a CodeableConcept, or a list of either."""
+    for part in objects(value):
+        inner = objects(part.get("coding"))
+        if inner:
+            yield from inner
+        elif isinstance(part.get("code"), str):
+            yield part
+
+
+def coding_key(coding: Json) -> str:
+    """ "system|code"; "|code" where no system is given; "" where no code is."""
+    code = text_of(coding.get("code"))
+    return f"{text_of(coding.get('system'))}|{code}" if code else ""
+
+
+def coding_keys(value: Any) -> frozenset[str]:
+    """The keys of every Coding in ``value``."""
+    return frozenset(key for key in map(coding_key, codings(value)) if key)
+
+
+def identifiers(value: Any) -> frozenset[str]:
+    """ "system|value" of each Identifier. One without a system matches nobody and is left out (F47)."""
+    return frozenset(key for key in map(identifier_key, objects(value)) if key)
+
+
+def identifier_key(identifier: Json) -> str:
+    """ "system|value", or "" where either is missing."""
+    system, value = text_of(identifier.get("system")), text_of(identifier.get("value"))
+    return f"{system}|{value}" if system and value else ""
+
+
+def coverage_information(resource: Json) -> tuple[Json, ...]:
+    """The CRD coverage-information extensions of an order or visit."""
+    return tuple(e for e in objects(resource.get("extension")) if is_coverage_information(e))
+
+
+def is_coverage_information(extension: Json) -> bool:
+    """Whether an extension is CRD's; its base differs between versions of the guide, its name does not."""
+    return text_of(extension.get("url")).rpartition("/")[2].partition("|")[0] == CRD_COVERAGE_INFORMATION

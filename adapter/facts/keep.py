@@ -1,0 +1,350 @@
+"""What Baton keeps of a resource: the elements that rules and facts name, and nothing that it does not need.
+
+The gate is wide: a strict model would refuse four in ten real eligibility responses. Refused is only
+what Baton cannot use at all (:data:`REASONS`). References stay as received: :mod:`adapter.facts.links`
+parses them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from adapter.errors import BatonError
+from adapter.facts.elements import ERROR, is_coverage_information, object_of, objects, text_of
+from adapter.facts.times import parse_when
+from adapter.fhirjson import digest
+from adapter.model import Json, SnapshotState
+from adapter.references import Bases, parse_reference, patient_elements, patients_of, references_in
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+EXTRACTOR = 1  # raise it when keeping or reading of references changes: rows kept before are read again (F9)
+
+REASONS: Mapping[str, str] = {
+    "not-a-resource": "it is no JSON object with a resourceType",
+    "too-deep": "it is nested too deeply, or holds text that cannot be stored",
+    "wrong-type": "it is of another type than the one asked for",
+    "no-id": "it has no id, or one that no FHIR server can have",
+    "no-status": "its status is missing or is no code",
+    "no-patient": "it names no patient, and its type needs one",
+    "patient-elsewhere": "its patient is on another server or in a bundle",
+    "patient-by-identifier": "its patient is named by an identifier only",
+    "patient-contained": "its patient is contained in it and has no address",
+    "patient-unaddressed": "its patient is named by a text only",
+}
+
+BASE_ELEMENTS: Mapping[str, frozenset[str]] = {
+    "Appointment": _names(
+        "status start end created requestedPeriod serviceCategory serviceType specialty appointmentType "
+        "participant basedOn supportingInformation reasonReference identifier cancelationReason "
+        "cancellationReason"
+    ),
+    "ServiceRequest": _names(
+        "status intent priority doNotPerform category code subject encounter authoredOn occurrence basedOn "
+        "replaces requisition identifier requester performer insurance"
+    ),
+    "CoverageEligibilityResponse": _names(
+        "status purpose patient serviced created request outcome insurer insurance preAuthRef identifier"
+    ),
+    "Encounter": _names(
+        "status class subject period basedOn appointment hospitalization serviceType partOf identifier"
+    ),
+    "Coverage": _names(
+        "status beneficiary period identifier subscriberId payor type relationship order dependent"
+    ),
+    "DiagnosticReport": _names("status issued effective basedOn encounter subject code category identifier"),
+    "DocumentReference": _names("status docStatus date context subject type category identifier"),
+    "Communication": _names("status sent received encounter subject basedOn about identifier"),
+    "Patient": _names("active deceased link birthDate"),
+    "Task": _names("status code focus for basedOn identifier businessStatus lastModified"),
+}
+BASE_EDITION = digest([EXTRACTOR, sorted((t, sorted(names)) for t, names in BASE_ELEMENTS.items())])[:8]
+_CONTAINED_COVERAGE = BASE_ELEMENTS["Coverage"]
+_NEVER: Mapping[str, frozenset[str]] = {
+    "Patient": frozenset({"name", "telecom", "address", "photo", "contact", "text", "contained"}),
+}
+_NEEDS_STATUS = frozenset(
+    {
+        "Appointment",
+        "ServiceRequest",
+        "CoverageEligibilityResponse",
+        "Encounter",
+        "DiagnosticReport",
+        "DocumentReference",
+        "Task",
+    }
+)
+_NEEDS_PATIENT = frozenset(
+    {
+        "ServiceRequest",
+        "CoverageEligibilityResponse",
+        "Coverage",
+        "Encounter",
+        "DiagnosticReport",
+        "DocumentReference",
+        "Communication",
+    }
+)
+_EXTENDED = frozenset({"Appointment", "ServiceRequest"})  # where CRD's extension is read
+_CODE = re.compile(r"[^\s]+( [^\s]+)*")
+_ID = re.compile(r"[A-Za-z0-9\-._]{1,128}")  # servers give out ids of 88 characters; the 64 of R4 do not hold
+_TYPE = re.compile(r"[A-Z][A-Za-z]*")
+
+
+class Unreadable(BatonError):
+    """Baton cannot use this resource. ``reason`` is one of :data:`REASONS`, ``place`` an element path.
+
+    Both are safe to print.
+    """
+
+    def __init__(self, reason: str, place: str = "") -> None:
+        super().__init__(f"{reason} at {place}" if place else reason)
+        self.reason = reason
+        self.place = place
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A resource as it is stored.
+
+    ``digest`` is over the whole as received; ``kept_digest``, which wakes, over the kept elements
+    without ``meta`` and narrative (F44).
+    """
+
+    type: str
+    id: str
+    version: str | None
+    last_updated: datetime | None
+    state: SnapshotState
+    body: Json
+    digest: str
+    kept_digest: str
+    patients: tuple[str, ...]
+    edition: str = ""
+
+
+class Keeper:
+    """Trims resources to ``elements`` (what rules name at the top of their focus) and what facts need.
+
+    ``full_types`` are kept whole: Baton's own Tasks always, every type where a source says ``store: full``.
+    ``edition`` changes with the elements, the extractor and the URLs taken as our own.
+    """
+
+    def __init__(
+        self,
+        elements: Mapping[str, frozenset[str]],
+        *,
+        full_types: frozenset[str] = frozenset(),
+        bases: Bases,
+    ) -> None:
+        self._named = elements
+        self._full = full_types
+        self._bases = bases
+        self._elements = {
+            type: (BASE_ELEMENTS.get(type, frozenset()) | elements.get(type, frozenset()))
+            - _NEVER.get(type, frozenset())
+            for type in {*BASE_ELEMENTS, *elements}
+        }
+        self._editions = {type: self._edition(type) for type in self._elements}
+        whole = [sorted(full_types), sorted(bases.urls), sorted(self._editions.items())]
+        self.edition = f"{BASE_EDITION}.{digest(whole)[:12]}"
+
+    def edition_of(self, type: str) -> str:
+        """The edition of one type alone: it stays where only other types' elements change."""
+        return self._editions.get(type) or self._edition(type)
+
+    def keep(self, resource: Any, raw: bytes = b"", *, type: str = "") -> Kept:
+        """What is stored of a resource; ``type`` is the one that was asked for, where one was.
+
+        Raises:
+            Unreadable: where Baton cannot use it.
+        """
+        found, id = _named_type(resource, type), _id(resource)
+        try:
+            return self._kept(resource, raw, found, id)
+        except (RecursionError, OverflowError, UnicodeError):
+            raise Unreadable("too-deep") from None
+
+    def _kept(self, resource: Json, raw: bytes, found: str, id: str) -> Kept:
+        state = SnapshotState.ERROR if resource.get("status") == ERROR else SnapshotState.LIVE
+        _check_status(resource, found)
+        patients = patients_of(resource, self._bases)
+        if not patients and state is SnapshotState.LIVE:
+            self._check_patient(resource, found)
+        body = self._body(resource, found)
+        meta = object_of(resource.get("meta"))
+        return Kept(
+            type=found,
+            id=id,
+            version=text_of(meta.get("versionId")) or None,
+            last_updated=_instant(meta.get("lastUpdated")),
+            state=state,
+            body=body,
+            digest=digest(raw or resource),
+            kept_digest=self._kept_digest(body, found),
+            patients=patients,
+            edition=self.edition,
+        )
+
+    def _body(self, resource: Json, type: str) -> Json:
+        return resource if type in self._full else self._trimmed(resource, type)
+
+    def _kept_digest(self, body: Json, type: str) -> str:
+        """Of what a full store keeps, the part that counts; of our own Tasks all but the narrative."""
+        counted = self._trimmed(body, type) if type in self._full and type != "Task" else body
+        return digest({key: value for key, value in counted.items() if key not in ("meta", "text")})
+
+    def _trimmed(self, resource: Json, type: str) -> dict[str, Any]:
+        wanted = self._elements.get(type, frozenset({"status"}))
+        named = self._named.get(type, frozenset())
+        body: dict[str, Any] = {"resourceType": type, "id": resource["id"]}
+        labels = _labels(resource.get("meta"))
+        if labels:
+            body["meta"] = labels
+        for key, value in resource.items():
+            if _is_element(key, named) and _is_element(key, wanted):
+                body.setdefault(key, value)
+            elif _is_element(key, wanted):
+                body.setdefault(key, _without_display(value, key))
+        self._add_special(body, resource, type)
+        return body
+
+    def _add_special(self, body: dict[str, Any], resource: Json, type: str) -> None:
+        if type in _EXTENDED and "extension" not in body:
+            told = [e for e in objects(resource.get("extension")) if is_coverage_information(e)]
+            body.update({"extension": _without_display(told)} if told else {})
+        if type == "CoverageEligibilityResponse" and "contained" not in body:
+            coverages = _contained_coverages(resource)
+            body.update({"contained": coverages} if coverages else {})
+
+    def _edition(self, type: str) -> str:
+        elements = sorted(self._elements.get(type, frozenset({"status"})))
+        named = sorted(self._named.get(type, frozenset()))
+        parts = [elements, named, type in self._full, sorted(self._bases.urls)]
+        return f"{BASE_EDITION}.{digest(parts)[:12]}"
+
+    def _check_patient(self, resource: Json, type: str) -> None:
+        elements = [element for element in patient_elements(resource) if element]
+        if type == "Appointment":
+            reason = self._unaddressed_visitor(resource, elements)
+        elif type in _NEEDS_PATIENT:
+            reason = self._why_no_patient(resource, elements)
+        else:
+            return
+        if reason:
+            place = "participant" if type == "Appointment" else "subject"
+            raise Unreadable(reason, f"{type}.{place}")
+
+    def _why_no_patient(self, resource: Json, elements: list[Any]) -> str:
+        if not any(isinstance(element, Mapping) for element in elements):
+            return "no-patient"
+        reasons = [self._unaddressed(resource, element) for element in elements]
+        return next((reason for reason in reasons if reason), "")
+
+    def _unaddressed(self, resource: Json, element: Any) -> str:
+        """Why one Reference leads to no Patient of ours; "" where it leads to something else by right."""
+        said = parse_reference(element, self._bases)
+        if said.type and said.type != "Patient":
+            return ""  # an order for a group or a place: kept, and nobody's
+        if said.contained:
+            inner = _contained(resource, said.contained)
+            return "patient-contained" if inner.get("resourceType", "Patient") == "Patient" else ""
+        if said.foreign or said.urn:
+            return "patient-elsewhere"
+        return "patient-by-identifier" if said.identifier else "patient-unaddressed"
+
+    def _unaddressed_visitor(self, visit: Json, actors: list[Any]) -> str:
+        """An Appointment may be nobody's (a block, a meeting); one that names a patient may not."""
+        for actor in actors:
+            reason = self._unaddressed(visit, actor)
+            patient = parse_reference(actor, self._bases).type == "Patient"
+            if reason in ("patient-elsewhere", "patient-contained") or (reason and patient):
+                return reason
+        return ""
+
+
+def _named_type(resource: Any, asked: str) -> str:
+    found = resource.get("resourceType") if isinstance(resource, Mapping) else None
+    if not isinstance(found, str) or not _TYPE.fullmatch(found):
+        raise Unreadable("not-a-resource", "resourceType")
+    if asked and found != asked:
+        raise Unreadable("wrong-type", "resourceType")
+    return found
+
+
+def _id(resource: Json) -> str:
+    id = resource.get("id")
+    if not isinstance(id, str) or not _ID.fullmatch(id):
+        raise Unreadable("no-id", "id")
+    return id
+
+
+def _check_status(resource: Json, type: str) -> None:
+    status = resource.get("status")
+    if type in _NEEDS_STATUS and not (isinstance(status, str) and _CODE.fullmatch(status)):
+        raise Unreadable("no-status", f"{type}.status")
+
+
+def _instant(value: Any) -> datetime | None:
+    when = parse_when(value, UTC)
+    return when.instant if when else None
+
+
+def _labels(meta: Any) -> dict[str, Any]:
+    held = object_of(meta)
+    return {key: held[key] for key in ("security", "tag") if isinstance(held.get(key), list) and held[key]}
+
+
+@lru_cache(maxsize=8192)
+def _is_element(key: str, wanted: frozenset[str]) -> bool:
+    """Whether a JSON member is one of the elements, or one of its types: occurrence → occurrencePeriod."""
+    if key in wanted:
+        return True
+    ends = [place for place, letter in enumerate(key) if letter.isupper()]
+    return any(key[:end] in wanted and key[:end] in _CHOICES for end in ends)
+
+
+_CHOICES = _names(
+    "occurrence deceased effective serviced value onset performed asNeeded quantity multipleBirth"
+)
+
+# Where a Reference stands, so that even one of nothing but a display is seen as one.
+_PEOPLE = _names(
+    "actor subject patient beneficiary requester requestor performer insurer individual payor for"
+)
+
+
+def _without_display(value: Any, key: str = "") -> Any:
+    """References without their display: it is a name more often than not, and its changes wake nobody."""
+    if type(value) is dict:  # what a parser makes; asking for any Mapping costs a third of the whole keeping
+        named = key in _PEOPLE or type(value.get("reference")) is str
+        return {
+            name: _without_display(v, name) for name, v in value.items() if not (named and name == "display")
+        }
+    return [_without_display(part, key) for part in value] if type(value) is list else value
+
+
+def _contained(resource: Json, id: str) -> Json:
+    return next((inner for inner in objects(resource.get("contained")) if inner.get("id") == id), {})
+
+
+def _contained_coverages(resource: Json) -> list[Json]:
+    """The contained Coverages that an answer names: they have no address but this (HL7's own example)."""
+    named = {text_of(r.get("reference")) for r in references_in(resource.get("insurance"))}
+    return [
+        {
+            key: _without_display(value, key)
+            for key, value in inner.items()
+            if key in _CONTAINED_COVERAGE or key in ("resourceType", "id")
+        }
+        for inner in objects(resource.get("contained"))
+        if inner.get("resourceType") == "Coverage" and f"#{inner.get('id')}" in named
+    ]
