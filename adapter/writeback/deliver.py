@@ -1,0 +1,160 @@
+"""Delivery: from the outbox to the EHR, one resource at a time, Tasks before care plans.
+
+Each delivery reads the resource first. A version that the ledger has not taken in is stored, a look is asked
+for, and the delivery ends (F2); the attempt is committed before it is sent (F15); what was read is the base
+of the update, and its version the If-Match. No HTTP inside a transaction of the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from adapter.errors import (
+    AccessRefused,
+    NotFhir,
+    OutcomeUnknown,
+    RateLimited,
+    RetryableError,
+    ServerError,
+    Unsafe,
+)
+from adapter.fhir import FhirClient
+from adapter.ledger import LeaseTaken, Ledger, OutboxRow
+from adapter.writeback.arrivals import Keeper, WholeKeeper
+from adapter.writeback.contexts import Contexts, DeliverySettings
+from adapter.writeback.identity import WriterContext
+from adapter.writeback.plan_delivery import PlanDelivery
+from adapter.writeback.report import Report
+from adapter.writeback.sending import Sender
+from adapter.writeback.task_delivery import TaskDelivery
+from adapter.writeback.valid import NotRenderable
+
+__all__ = ["Delivery", "DeliverySettings", "Report"]
+
+VERIFY_EVERY_S = 60.0
+GIVE_UP_AFTER = 3  # failures in a row: the server is down, not the resource
+BACKOFF_S = 30.0
+BACKOFF_CAP_S = 3600.0
+
+
+@dataclass(slots=True)
+class Delivery:
+    """Writes what the outbox of one source holds. Call :meth:`run` under the ledger's lock.
+
+    ``keeper`` trims what is stored the way polling does; without one Tasks are kept whole.
+    """
+
+    client: FhirClient
+    ledger: Ledger
+    writer: WriterContext
+    settings: DeliverySettings
+    keeper: Keeper | None = None
+    _sender: Sender = field(init=False)
+    _verified: float = field(init=False, default=float("-inf"))
+    _in_a_row: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        keeper = self.keeper or WholeKeeper(self.client.bases)
+        self._sender = Sender(self.client, self.ledger, self.writer, self.settings, keeper)
+
+    def run(self, now: datetime, *, dry_run: bool = False) -> Report:
+        """Deliver what is due at ``now``; with ``dry_run`` only say what would be written.
+
+        A source that refuses access ends the round and parks nothing (F21).
+
+        Raises:
+            Unsafe: this ledger may not write here (any more), or must adopt first.
+        """
+        report = Report()
+        if self.writer.adopt:
+            raise Unsafe(f"{self.settings.source.name}: adopt what stands in the EHR before writing")
+        if not dry_run and self.writer.quiet_until and now < self.writer.quiet_until:
+            report.errors.append(f"nothing is written until {self.writer.quiet_until:%H:%M:%S} (take-over)")
+            return report
+        self._verified, self._in_a_row = float("-inf"), 0
+        done: set[str] = set()
+        while rows := self._due(now, done):
+            contexts = Contexts(self.ledger, self.settings, self.writer, self.client.bases)
+            for row in rows:
+                done.add(row.target)
+                if not self._one(row, contexts, now, report, dry_run=dry_run):
+                    return report
+        return report
+
+    def _due(self, now: datetime, done: set[str]) -> list[OutboxRow]:
+        """Tasks first; plans only when no Task is left, so that each names what has just been
+        acknowledged.
+        """
+        source = self.settings.source.name
+        found = self.ledger.due_writes(source, now, self.settings.batch + len(done))
+        fresh = [row for row in found if row.target not in done]
+        tasks = [row for row in fresh if row.target.startswith("Task/")]
+        return tasks or fresh
+
+    def _one(
+        self, row: OutboxRow, contexts: Contexts, now: datetime, report: Report, *, dry_run: bool
+    ) -> bool:
+        """Deliver one resource; False where the round has to end."""
+        try:
+            if not dry_run:
+                self._verify()
+            self._deliver(row, contexts, now, report, dry_run=dry_run)
+        except ServerError as fault:
+            return self._failed(row, fault, now, report, dry_run=dry_run)
+        except NotRenderable as fault:
+            report.errors.append(f"{row.target}: {fault.message}")
+            if not dry_run:
+                self.ledger.park(row.target, "not valid")
+                report.parked += 1
+        except LeaseTaken:
+            return True
+        self._in_a_row = 0
+        return True
+
+    def _deliver(
+        self, row: OutboxRow, contexts: Contexts, now: datetime, report: Report, *, dry_run: bool
+    ) -> None:
+        kind = TaskDelivery if row.target.startswith("Task/") else PlanDelivery
+        made: Callable[[], None] = kind(self._sender, contexts, row, now, report, dry_run).run
+        made()
+
+    def _verify(self) -> None:
+        ticks = self.client.clock.monotonic()
+        if ticks - self._verified >= VERIFY_EVERY_S:
+            self.writer.verify()
+            self._verified = ticks
+
+    def _failed(
+        self, row: OutboxRow, fault: ServerError, now: datetime, report: Report, *, dry_run: bool
+    ) -> bool:
+        report.errors.append(f"{row.target}: {fault}")
+        if dry_run:
+            return not isinstance(fault, AccessRefused | RetryableError)
+        if isinstance(fault, AccessRefused):
+            report.refused = True
+            self._later(row, now, failed=False)
+            return False
+        if isinstance(fault, OutcomeUnknown):
+            report.unknown += 1
+            self.ledger.unknown(row.target, now + timedelta(seconds=self.settings.longest_request_s))
+        elif isinstance(fault, RateLimited):
+            self._later(row, now + timedelta(seconds=max(1.0, fault.retry_after)), failed=False)
+            return False
+        else:
+            self._later(row, now + backoff(row.failures), failed=True)
+            if not isinstance(fault, RetryableError | NotFhir):
+                return True
+        self._in_a_row += 1
+        return self._in_a_row < GIVE_UP_AFTER
+
+    def _later(self, row: OutboxRow, at: datetime, *, failed: bool) -> None:
+        held = self.ledger.outbox_row(row.target)
+        # An attempt that was answered with a refusal has changed nothing; an unknown one stays unknown.
+        self.ledger.later(row.target, at, answered=bool(held and held.state == "leased"), failed=failed)
+
+
+def backoff(failures: int) -> timedelta:
+    """How long a resource rests after so many failures."""
+    return timedelta(seconds=min(BACKOFF_CAP_S, BACKOFF_S * 2.0 ** min(failures, 10)))
