@@ -234,7 +234,13 @@ class _Claim:
     ) -> WriterContext:
         epoch = max(self.row.epoch, mark.epoch if mark else 0) + 1
         incarnation = secrets.token_hex(8)
-        live_from = self.row.live_from or _time(mark.live_from if mark else "")
+        # A ledger that takes over goes on where the other one stood: its key names the needs that stand there,
+        # and its go-live must not move to today.
+        inherited = mark is not None and mark.ledger != self.ledger.ledger_id
+        said = _time(mark.live_from) if mark else None
+        live_from = (said or self.row.live_from) if inherited else (self.row.live_from or said)
+        if inherited and mark is not None and mark.source:
+            self.row = replace(self.row, key=mark.source)
         pending = replace(self.row, pending=incarnation, namespace=self.namespace, live_from=live_from)
         self.ledger.save_source(pending)
         made = Mark(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
 from html import escape
 from typing import Any
@@ -136,7 +137,12 @@ def own_paths(own: Json) -> tuple[str, ...]:
 
 
 def _own(task: Task, words: Words, ctx: RenderContext, held: Json) -> dict[str, Any]:
-    """The Task as it would be if nobody but Baton had ever written it."""
+    """The Task as it would be if nobody but Baton had ever written it.
+
+    A closed Task lets go: what it was about is named logically, so that a server that enforces references
+    lets the hospital delete its own order (HAPI: 409 while a Task.focus points to it).
+    """
+    linked = replace(ctx, references="logical", identifiers={}) if task.status.closed else ctx
     authored = task.opened_at or ctx.now
     title = title_of(task, words, ctx.zone)
     said = " ".join(part for part in (clean(words.next), clean(ctx.contact)) if part)
@@ -149,7 +155,7 @@ def _own(task: Task, words: Words, ctx: RenderContext, held: Json) -> dict[str, 
             {"system": codes.task_system(ctx.namespace), "value": f"{task.key}-{task.generation}"},
             {"system": codes.need_system(ctx.namespace), "value": task.key},
         ],
-        "basedOn": [reference(ref, ctx) for ref in task.based_on if bare(ref) != bare(task.focus)],
+        "basedOn": [reference(ref, linked) for ref in task.based_on if bare(ref) != bare(task.focus)],
         "groupIdentifier": _group(ctx),
         "status": task.status.value,
         "statusReason": _status_reason(task),
@@ -158,7 +164,7 @@ def _own(task: Task, words: Words, ctx: RenderContext, held: Json) -> dict[str, 
         "priority": task.priority.value,
         "code": {"coding": [{"system": codes.TASK_CODES, "code": task.code}], "text": title},
         "description": said or None,
-        "focus": reference(bare(task.focus), ctx),
+        "focus": reference(bare(task.focus), linked),
         "for": reference(task.patient, ctx),
         "authoredOn": instant(authored, ctx.zone),
         "lastModified": instant(max(authored, ctx.now), ctx.zone),
@@ -170,8 +176,8 @@ def _own(task: Task, words: Words, ctx: RenderContext, held: Json) -> dict[str, 
         "owner": reference(owner_wanted(task, ctx), ctx) if owner_wanted(task, ctx) else None,
         "reasonCode": {"text": clean(words.reason)} if clean(words.reason) else None,
         "restriction": _restriction(task, ctx),
-        "input": _inputs(task, ctx, held),
-        "output": _outputs(task, ctx),
+        "input": _inputs(task, linked, held),
+        "output": _outputs(task, linked),
     }
     return {name: value for name, value in resource.items() if value not in (None, [], {})}
 

@@ -85,7 +85,9 @@ def test_any_words_are_valid_and_short(title: str, following: str, reason: str) 
 def test_closing_marks_and_holds_say_why() -> None:
     closed = render(task(status=TaskStatus.COMPLETED, closed_by="evidence", closing=("Appointment/4@3",)))
     assert closed["statusReason"]["coding"][0]["code"] == "evidence"
-    assert closed["output"][0]["valueReference"] == {"reference": "Appointment/4"}
+    assert closed["output"][0]["valueReference"]["identifier"]["value"] == "Appointment/4"
+    # A closed Task lets go of what it was about, so that the hospital can delete its own order.
+    assert "reference" not in closed["focus"] and closed["for"]["reference"].startswith("Patient/")
     marked = render(task(status=TaskStatus.IN_PROGRESS, started=True, mark="no-longer-needed"))
     assert marked["statusReason"]["coding"][0]["code"] == "mark-no-longer-needed"
     assert "businessStatus" not in marked

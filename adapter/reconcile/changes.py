@@ -1,0 +1,507 @@
+"""Desired against existing: one person's needs and task rows in, ledger events out. Pure, and the heart.
+
+What holds here: unknown changes nothing; a started task is never closed under her hands; what a person closed,
+rejected or deleted stays silent until the values that its rule reads differ; bounds gate opening only; a second
+look finds nothing to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from adapter.facts.patient import PatientGuard
+from adapter.ledger.fold import as_set, difference, fold
+from adapter.mapping.calendar import Calendar
+from adapter.mapping.durations import Duration, Unit
+from adapter.mapping.finding import Finding
+from adapter.model import Chart, Event, EventKind, Plan, Priority, SnapshotState, Task, TaskStatus, Words
+from adapter.reconcile.needs import Need, Verdict, need_key
+
+UNTOUCHED_DAYS = 2  # business days after which a marked, untouched task closes by itself
+QUIET = timedelta(days=30)  # a care plan without open work ends after this
+_RECHECK = timedelta(days=1)
+_ORDER_OF_PRIORITY = (Priority.ROUTINE, Priority.URGENT, Priority.ASAP, Priority.STAT)
+_BY_PERSON = frozenset({"person", "deleted", "command"})
+ONE_BUSINESS_DAY = Duration(1, Unit.BUSINESS_DAYS)
+
+ReadBackOf = Callable[[Task, Chart], Sequence[Event]]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What one look wants: events in order, words per task, writes, plans, and when to look again."""
+
+    events: tuple[Event, ...] = ()
+    words: dict[str, Words] = field(default_factory=dict)
+    wants: frozenset[str] = frozenset()
+    plans: tuple[Plan, ...] = ()
+    next_look: datetime | None = None
+    missing: frozenset[str] = frozenset()
+
+
+class Deciding:
+    """One look at one person. Make it, call :meth:`decide` once."""
+
+    def __init__(
+        self,
+        chart: Chart,
+        needs: Sequence[Need],
+        guard: PatientGuard,
+        calendar: Calendar,
+        read_back: ReadBackOf,
+        *,
+        rules: frozenset[str],
+    ) -> None:
+        self.chart = chart
+        self.now = chart.now
+        self.needs = needs
+        self.guard = guard
+        self.calendar = calendar
+        self.rules = rules
+        self._read_back = read_back
+        self.rows: dict[str, Task] = {task.id: task for task in chart.tasks}
+        self.events: list[Event] = []
+        self.words: dict[str, Words] = {}
+        self.wants: set[str] = set()
+        self.looks: list[datetime] = []
+        self.missing: set[str] = set()
+
+    def decide(self) -> Decision:
+        """All that should change, and when the answer can change next."""
+        for task in self.chart.tasks:
+            self._take_in(task)
+        matched: set[str] = set()
+        for need in self.needs:
+            matched |= self._need(need)
+        for task in list(self.rows.values()):
+            if task.open and task.id not in matched:
+                self._without_candidate(task)
+        plans = self._plans()
+        self.looks += [at for need in self.needs for f in need.findings if (at := f.next_look)]
+        if self.guard.next_look:
+            self.looks.append(self.guard.next_look)
+        ahead = [at for at in self.looks if at > self.now]
+        return Decision(
+            tuple(self.events),
+            self.words,
+            frozenset(self.wants),
+            plans,
+            min(ahead, default=None),
+            frozenset(self.missing),
+        )
+
+    # What a person did
+
+    def _take_in(self, task: Task) -> None:
+        for event in self._read_back(task, self.chart):
+            self._add(event)
+            if event.kind is not EventKind.CONFIRMED:
+                self.wants.add(f"Task/{task.id}")
+                self._want_plan(self.rows[task.id])
+
+    # One need
+
+    def _need(self, need: Need) -> set[str]:
+        rows = self._rows_of(need)
+        newest = max(rows, key=lambda t: (t.open, t.generation), default=None)
+        if newest is None:
+            self._none_yet(need)
+        elif newest.open:
+            self._open_one(need, newest)
+        else:
+            self._closed_one(need, newest)
+        return {task.id for task in rows}
+
+    def _rows_of(self, need: Need) -> list[Task]:
+        found = [t for t in self.rows.values() if need.text and t.need == need.text]
+        if found:
+            return found
+        # A link that came after the opening changes the text of a need: the task keeps its key (pitfall 5).
+        return [t for t in self.rows.values() if t.open and need.speaks_of(t.rule, t.focus)]
+
+    def _none_yet(self, need: Need) -> None:
+        if need.verdict is Verdict.UNKNOWN:
+            self._ask(need)
+        elif need.verdict is Verdict.WAIT:
+            self.looks.append(_set(need.face.opens))
+        elif need.verdict is Verdict.OPEN:
+            self._open(need, follows=None)
+
+    def _ask(self, need: Need) -> None:
+        if need.missing and need.acts(self.now):
+            self.missing |= need.missing
+            self.looks.append(self.now + _RECHECK)
+
+    def _open(self, need: Need, follows: Task | None) -> None:
+        if self.guard.blocks:
+            self.missing |= self.guard.missing
+            self.looks.append(self.now + _RECHECK)
+            return
+        if need.face.hold_policy != "none":
+            self.missing |= self.guard.wants
+        if self._held(need.face):
+            self.looks.append(self.now + _RECHECK)
+            return
+        face = need.face
+        key = follows.key if follows else need_key(self.chart.source.key, need.text, need.participant)
+        generation = max((t.generation for t in self.rows.values() if t.key == key), default=0) + 1
+        task = self._made(need, key, generation, follows.id if follows else "")
+        self._add(self._event(task.id, EventKind.OPENED, as_set(task), "open", face.opening))
+        self._say(self.rows[task.id], face)
+        self._escalate(self.rows[task.id], face)
+        self._wanted(task.id)
+
+    def _made(self, need: Need, key: str, generation: int, follows: str) -> Task:
+        face, rule = need.face, need.face.rule
+        return Task(
+            id=f"b-{key}-{generation}",
+            source=self.chart.source.name,
+            patient=self._patient(face),
+            key=key,
+            generation=generation,
+            mapping=rule.mapping,
+            mapping_version=rule.mapping_version,
+            rule=rule.id,
+            code=rule.code,
+            need=need.text,
+            focus=face.focus,
+            programme=face.programme,
+            priority=face.priority,
+            opened_at=self.now,
+            opens=face.opens,
+            due=face.due,
+            due_is_day=face.due_is_day,
+            ends=face.ends,
+            onset=face.onset,
+            performer=face.performer,
+            group=face.group,
+            follows=follows,
+            based_on=tuple(ref for ref in face.based_on if ref != face.focus),
+            opening=face.opening,
+        )
+
+    def _patient(self, face: Finding) -> str:
+        """Whom the task is for: the survivor of a merge, else the patient whom the focus names."""
+        if self.guard.survivor:
+            return self.guard.survivor
+        snapshot = self.chart.snapshots.get(face.focus)
+        named = [p for p in snapshot.patients if p in self.chart.patients] if snapshot else []
+        return named[0] if named else self.chart.patients[0]
+
+    # A need whose task is open
+
+    def _open_one(self, need: Need, task: Task) -> None:
+        if self._guarded(task, need):
+            return
+        match need.verdict:
+            case Verdict.OPEN | Verdict.OLD | Verdict.WAIT:
+                self._keep(need, task)
+            case Verdict.COMPLETE:
+                self._close(task, EventKind.COMPLETED, "evidence", "satisfied", need.face)
+            case Verdict.ENDED:
+                self._close(task, EventKind.WITHDRAWN, "clock", "its time has passed", need.face)
+            case Verdict.WITHDRAW:
+                self._close(task, EventKind.WITHDRAWN, "contrary", "no longer needed", need.face)
+            case Verdict.UNKNOWN:
+                self._ask(need)
+
+    def _guarded(self, task: Task, need: Need | None) -> bool:
+        """Death and hospital, which no mapping can switch off. True where nothing more is to be decided."""
+        if self.guard.withdraw:
+            self._deceased(task)
+            return True
+        closes = need is not None and need.verdict in (Verdict.COMPLETE, Verdict.ENDED, Verdict.WITHDRAW)
+        if need is not None and not closes and self._held(need.face) and not task.started:
+            self._hold(task, self.guard.hold or "in-hospital")
+            self.missing |= self.guard.wants
+            self.looks.append(self.now + _RECHECK)
+            return True
+        if task.hold and not closes:
+            self._resume(task)
+        return False
+
+    def _deceased(self, task: Task) -> None:
+        if task.started:
+            self._mark(task, "no-longer-needed", "deceased")
+            return
+        self._hold(task, "deceased")
+        task = self.rows[task.id]
+        at = self.calendar.after(task.marked_at or self.now, ONE_BUSINESS_DAY)
+        if self.now < at:
+            self.looks.append(at)
+            return
+        self._end(task, EventKind.WITHDRAWN, "patient", "deceased", None)
+
+    def _held(self, face: Finding) -> bool:
+        if face.hold_policy == "none":
+            return False
+        if self.guard.hold:
+            return True
+        discharged = self.guard.discharged
+        if discharged is None:
+            return False
+        until = self.calendar.after(discharged, ONE_BUSINESS_DAY)
+        if self.now < until:
+            self.looks.append(until)
+        return self.now < until
+
+    def _hold(self, task: Task, why: str) -> None:
+        if task.hold == why:
+            return
+        before = task.held_status or task.status.value
+        new = replace(task, hold=why, held_status=before, status=TaskStatus.ON_HOLD, marked_at=self.now)
+        self._changed(task, new, EventKind.HELD, why)
+
+    def _resume(self, task: Task) -> None:
+        status = TaskStatus(task.held_status or "requested")
+        new = replace(task, hold="", held_status="", status=status, marked_at=None)
+        self._changed(task, new, EventKind.RESUMED, f"no longer {task.hold}")
+
+    def _keep(self, need: Need, task: Task) -> None:
+        task = self.rows[task.id]
+        face = self._face_for(need, task)
+        new = self._revised(task, face) if face else task
+        if task.mark:
+            new = replace(new, mark="", marked_at=None)
+        if new != task:
+            self._changed(task, new, EventKind.REVISED, "facts changed", face.opening if face else ())
+        if face:
+            self._say(self.rows[task.id], face)
+            self._escalate(self.rows[task.id], face)
+
+    def _face_for(self, need: Need, task: Task) -> Finding | None:
+        """The finding of the task's own rule and focus, else the need's face; code and focus of a task stay."""
+        own = [f for f in need.findings if f.rule.id == task.rule and f.focus == task.focus]
+        return own[0] if own else (None if task.started else need.face)
+
+    def _revised(self, task: Task, face: Finding) -> Task:
+        due = task.due if "due" in task.mine else face.due or task.due
+        is_day = task.due_is_day if "due" in task.mine else face.due_is_day
+        opens = face.opens if face.opens_known and face.opens else task.opens
+        if opens is not None and opens <= self.now and task.opens is not None and task.opens <= self.now:
+            opens = task.opens  # it has opened: when exactly is history
+        patient = self.guard.survivor or task.patient
+        priority = _higher(task.priority, face.priority) if task.steps else face.priority
+        return replace(
+            task,
+            due=due,
+            due_is_day=is_day,
+            opens=opens,
+            ends=face.ends,
+            patient=patient,
+            priority=priority,
+            programme=task.programme or face.programme,
+        )
+
+    def _escalate(self, task: Task, face: Finding) -> None:
+        if task.status is TaskStatus.ON_HOLD or task.due is None or face.due is None:
+            return
+        due = []
+        for step in face.steps:
+            at = task.due + (step.at - face.due)
+            name = f"{step.id}@{task.due:%Y-%m-%dT%H:%M}"
+            if name in task.steps:
+                continue
+            if at <= self.now:
+                due.append((at, name, step))
+            else:
+                self.looks.append(at)
+        if not due:
+            return
+        # Of several steps past due all are recorded, and the last one that raises is acted on.
+        raised = task.priority
+        for _, _, step in sorted(due, key=lambda one: one[0]):
+            if step.priority:
+                raised = _higher(raised, Priority(step.priority))
+        new = replace(
+            task,
+            steps=(*task.steps, *(name for _, name, _ in sorted(due, key=lambda o: o[0]))),
+            priority=raised,
+        )
+        self._changed(task, new, EventKind.ESCALATED, "past due")
+
+    # Closing
+
+    def _close(self, task: Task, kind: EventKind, by: str, why: str, face: Finding | None) -> None:
+        task = self.rows[task.id]
+        if not task.started:
+            self._end(task, kind, by, why, face)
+            return
+        self._mark(task, "evidence" if kind is EventKind.COMPLETED else "no-longer-needed", why)
+        task = self.rows[task.id]
+        since = max(at for at in (task.marked_at, task.touched_at) if at is not None)
+        at = self.calendar.after(since, Duration(UNTOUCHED_DAYS, Unit.BUSINESS_DAYS))
+        if self.now < at:
+            self.looks.append(at)
+        else:
+            self._end(task, kind, by, why, face)
+
+    def _mark(self, task: Task, mark: str, why: str) -> None:
+        if task.mark != mark:
+            self._changed(task, replace(task, mark=mark, marked_at=self.now), EventKind.MARKED, why)
+
+    def _end(self, task: Task, kind: EventKind, by: str, why: str, face: Finding | None) -> None:
+        status = TaskStatus.COMPLETED if kind is EventKind.COMPLETED else TaskStatus.CANCELLED
+        new = replace(
+            task,
+            status=status,
+            closed_at=self.now,
+            closed_by=by,
+            closing=face.closing if face else (),
+            hold="",
+            held_status="",
+            renews=(face.renews or "") if face else "",
+        )
+        self._changed(task, new, kind, why, face.closing if face else ())
+
+    # A need whose last task is closed
+
+    def _closed_one(self, need: Need, task: Task) -> None:
+        if not need.text:
+            return
+        if task.closed_by in _BY_PERSON or task.gone:
+            self._silent(need, task)
+        elif need.verdict is Verdict.OPEN:
+            self._returns(need, task)
+        elif need.verdict is Verdict.WAIT:
+            self.looks.append(_set(need.face.opens))
+        elif need.verdict is Verdict.UNKNOWN:
+            self._ask(need)
+
+    def _silent(self, need: Need, task: Task) -> None:
+        """Silent until the values that its rule reads differ; they are noted at the first look that knows them."""
+        face = next((f for f in need.findings if f.rule.id == task.rule and f.focus == task.focus), need.face)
+        if not face.renews:
+            return
+        if not task.renews:
+            self._changed(task, replace(task, renews=face.renews), EventKind.NOTED, "values noted")
+        elif task.renews != face.renews and need.verdict is Verdict.OPEN:
+            self._open(need, follows=task)
+
+    def _returns(self, need: Need, task: Task) -> None:
+        """A need that comes back after Baton closed it is a new task, a business day later (stat at once)."""
+        at = self.calendar.after(task.closed_at or self.now, ONE_BUSINESS_DAY)
+        if self.now < at and need.face.priority is not Priority.STAT:
+            self.looks.append(at)
+        else:
+            self._open(need, follows=task)
+
+    # A task of which no rule speaks now
+
+    def _without_candidate(self, task: Task) -> None:
+        if self.guard.withdraw:
+            self._deceased(task)
+            return
+        snapshot = self.chart.snapshots.get(task.focus)
+        if snapshot is None or task.rule not in self.rules:
+            return  # not stored, or the rule is gone: unknown; only a person ends it
+        if snapshot.state in (SnapshotState.DELETED, SnapshotState.ERROR):
+            self._close(task, EventKind.WITHDRAWN, "contrary", f"its focus is {snapshot.state.value}", None)
+        elif snapshot.state is SnapshotState.LIVE and not set(snapshot.patients) & set(self.chart.patients):
+            self._close(task, EventKind.WITHDRAWN, "contrary", "its focus names another patient", None)
+
+    # Care plans
+
+    def _plans(self) -> tuple[Plan, ...]:
+        """One plan per programme and episode: active while work is open, ended after thirty quiet days."""
+        made: list[Plan] = []
+        for programme in sorted({t.programme for t in self.rows.values() if t.programme}):
+            tasks = [t for t in self.rows.values() if t.programme == programme]
+            plans = sorted((p for p in self.chart.plans if p.programme == programme), key=lambda p: p.episode)
+            latest = plans[-1] if plans else None
+            plan = self._plan(programme, tasks, latest)
+            if plan is not None and plan != latest:
+                made.append(plan)
+                self.wants.add(f"CarePlan/{plan.id}")
+        return tuple(made)
+
+    def _plan(self, programme: str, tasks: list[Task], latest: Plan | None) -> Plan | None:
+        work = [t for t in tasks if t.open]
+        if latest is None or (latest.status != "active" or latest.gone):
+            newer = [
+                t
+                for t in work
+                if latest is None or _set(t.opened_at) > (latest.ended or latest.started or self.now)
+            ]
+            fresh = [
+                t
+                for t in newer
+                if latest is None
+                or not latest.gone
+                or any(e.task == t.id and e.kind is EventKind.OPENED for e in self.events)
+            ]
+            return self._new_plan(programme, fresh, latest) if fresh else None
+        patient = self.guard.survivor or latest.patient
+        if self.guard.withdraw and not work:
+            return replace(latest, status="revoked", ended=self.now)
+        if work:
+            return replace(latest, patient=patient)
+        ended = max((t.closed_at for t in tasks if t.closed_at), default=latest.started or self.now)
+        if self.now >= ended + QUIET:
+            return replace(latest, status="completed", ended=self.now)
+        self.looks.append(ended + QUIET)
+        return latest
+
+    def _new_plan(self, programme: str, work: list[Task], latest: Plan | None) -> Plan:
+        patient = work[0].patient
+        episode = latest.episode + 1 if latest else 1
+        key = latest.key if latest else need_key(self.chart.source.key, f"plan:{programme}", patient)
+        return Plan(
+            id=f"bp-{key}-{episode}",
+            source=self.chart.source.name,
+            patient=patient,
+            key=key,
+            programme=programme,
+            episode=episode,
+            started=self.now,
+            mapping=work[0].mapping,
+        )
+
+    def _want_plan(self, task: Task) -> None:
+        plans = [p for p in self.chart.plans if p.programme == task.programme and not p.gone]
+        if plans:
+            newest = max(plans, key=lambda p: p.episode)
+            self.wants.add(f"CarePlan/{newest.id}")
+
+    # Events
+
+    def _event(
+        self, task: str, kind: EventKind, values: dict[str, Any], why: str, causes: Iterable[str] = ()
+    ) -> Event:
+        versions = tuple(self._versioned(ref) for ref in causes)
+        return Event(task, kind, self.now, values, why, versions, self.chart.edition)
+
+    def _versioned(self, ref: str) -> str:
+        snapshot = self.chart.snapshots.get(ref.partition("@")[0])
+        return f"{snapshot.ref}@{snapshot.version}" if snapshot and snapshot.version else ref
+
+    def _add(self, event: Event) -> None:
+        self.rows[event.task] = fold(self.rows.get(event.task), event)
+        self.events.append(event)
+
+    def _changed(self, old: Task, new: Task, kind: EventKind, why: str, causes: Iterable[str] = ()) -> None:
+        values = difference(old, new)
+        if values:
+            self._add(self._event(old.id, kind, values, why, causes))
+            if kind is not EventKind.NOTED:
+                self._wanted(old.id)
+
+    def _wanted(self, task: str) -> None:
+        self.wants.add(f"Task/{task}")
+        self._want_plan(self.rows[task])
+
+    def _say(self, task: Task, face: Finding) -> None:
+        if task.rule == face.rule.id and task.focus == face.focus:
+            self.words[task.id] = face.words
+
+
+def _higher(one: Priority, other: Priority) -> Priority:
+    return max(one, other, key=_ORDER_OF_PRIORITY.index)
+
+
+def _set(at: datetime | None) -> datetime:
+    assert at is not None
+    return at
