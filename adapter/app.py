@@ -259,9 +259,7 @@ class App:
         )
         done = purging.purge(engine.client, listed)
         if done.left:
-            raise BatonError(
-                f"{len(done.left)} resources could not be deleted", remedy="run purge again"
-            )
+            raise BatonError(f"{len(done.left)} resources could not be deleted", remedy="run purge again")
         return dict(done.deleted)
 
     def retry_quarantine(self, number: int) -> bool:
@@ -477,7 +475,6 @@ class Engine:
                 self.ledger.ledger_id,
                 row.epoch,
                 row.incarnation,
-                fenced=False,
             )
         writer = claim(
             name,

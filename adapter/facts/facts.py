@@ -274,11 +274,20 @@ class Facts:
         if focus.type == _STAY:
             found = visits.after_stay(focus, others, self.zone)
             return Fact(_sorted(visits.record(v, self.zone) for v in found), frozenset({_VISIT}))
-        since = focus.changed or focus.first_seen
+        since = self._fell_through(focus)
         found = visits.made_since(
             focus, others, self._day_before(since) if since else None, self.links, self.bases, self.zone
         )
         return Fact(_sorted(visits.record(v, self.zone) for v in found), FACT_TYPES["later"])
+
+    def _fell_through(self, visit: Snapshot) -> datetime | None:
+        """Since when a visit is missed or cancelled. A no-show is missed at its start, however late that was
+        recorded (or first polled)."""
+        seen = visit.changed or visit.first_seen
+        start = parse_when(visit.body.get("start"), self.zone)
+        if status_of(visit.body) != "noshow" or start is None:
+            return seen
+        return min(start.instant, seen) if seen else start.instant
 
     def _practitioner(self, focus: Snapshot) -> Fact:
         found = visits.actors(focus.body, self.bases, ("Practitioner", "PractitionerRole"))

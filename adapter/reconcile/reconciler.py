@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from adapter.errors import BatonError
@@ -18,8 +18,8 @@ from adapter.ledger.records import LookResult
 from adapter.mapping.calendar import calendar_of
 from adapter.mapping.evaluate import evaluate
 from adapter.mapping.finding import Finding
-from adapter.mapping.rules import Edition
-from adapter.model import Chart, EventKind, Request, SourceFacts, Task
+from adapter.mapping.rules import Edition, Rule
+from adapter.model import POLLED, Chart, EventKind, Known, Request, SourceFacts, Task
 from adapter.reconcile.changes import ONE_BUSINESS_DAY, Deciding, Decision, ReadBackOf
 from adapter.reconcile.guards import floods
 from adapter.reconcile.needs import needs_of
@@ -87,14 +87,31 @@ def look(chart: Chart, edition: Edition, read_back: ReadBackOf, bases: Bases) ->
         rules=frozenset(rule.id for rule in edition.rules),
     )
     decision = deciding.decide()
+    decision = replace(decision, missing=decision.missing | unread_foci(edition, chart))
     return Seen(chart, decision, deciding.rows, frozenset(e for f in findings for e in f.errors))
 
 
+def unread_foci(edition: Edition, chart: Chart) -> frozenset[str]:
+    """Types that rules are about and that no poll brings, where something has come since they were last read.
+
+    A Coverage is read because an answer speaks of it; without an answer no rule about it can say anything.
+    """
+    wanted = set()
+    for type in {rule.resource for rule in _enabled(edition, chart.source)} - set(POLLED):
+        speak = ("CoverageEligibilityResponse",) if type == "Coverage" else POLLED
+        causes = [s.received_seq for s in chart.snapshots.values() if s.type in speak]
+        known = chart.known.get(type, Known())
+        if causes and not known.declared_none and not known.blind and known.seq < max(causes):
+            wanted.add(type)
+    return frozenset(wanted)
+
+
+def _enabled(edition: Edition, source: SourceFacts) -> list[Rule]:
+    return [r for r in edition.rules if r.id not in source.disabled and (r.enabled or r.id in source.enabled)]
+
+
 def _findings(edition: Edition, facts: Facts, now: datetime) -> Iterable[Finding]:
-    source = facts.chart.source
-    for rule in edition.rules:
-        if rule.id in source.disabled or not (rule.enabled or rule.id in source.enabled):
-            continue
+    for rule in _enabled(edition, facts.chart.source):
         for focus in facts.focuses(rule.resource):
             yield evaluate(rule, focus, facts, now=now)
 

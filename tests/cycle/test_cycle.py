@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from adapter.fhir import FhirClient
 from adapter.sandbox.cohort import booking, expected, interesting
 from tests.conftest import TOKEN, FhirServer
 from tests.cycle.world import RUN_TAG, World
@@ -51,9 +52,9 @@ def test_from_seeds_to_tasks_and_back(world: World) -> None:
 
     # A coordinator finishes one task with a note; the hospital books a visit for an order.
     story = interesting(resources)
-    done = next(r for r in rows if r["patient"] == story.finish and r["code"] == story.finish_rule)
+    done = next(r for r in rows if r["focus"] == story.finish and r["code"] == story.finish_rule)
     world.edit(f"Task/{done['id']}", status="completed", note=[{"text": "Called, all settled."}])
-    booked = next(r for r in rows if r["patient"] == story.book_patient and r["code"] == story.book_rule)
+    booked = next(r for r in rows if r["focus"] == story.book and r["code"] == story.book_rule)
     world.server.put(booking(world.clock.now(), UTC, run=world.run))
     second = world.sync()
     assert second.tasks["completed"] == 1
@@ -204,3 +205,46 @@ def _pointing_at(world: World, ref: str) -> list[str]:
         answer = world.server.ehr.get(type, params={parameter: ref}, headers={"Cache-Control": "no-cache"})
         found += [f"{type}/{e['resource']['id']}" for e in answer.json().get("entry", [])]
     return found
+
+
+@pytest.mark.parametrize(
+    "hers",
+    [
+        {"status": "in-progress"},
+        {"owner": {"display": "Ms Example"}},
+        {"note": [{"text": "He asks for a morning."}]},
+        {"businessStatus": {"text": "waiting"}},
+        {"restriction": {"period": {"end": "2031-05-06"}}},
+    ],
+    ids=["status", "owner", "note", "business-status", "due"],
+)
+def test_an_edit_between_our_read_and_our_write_is_kept(
+    world: World, monkeypatch: pytest.MonkeyPatch, hers: dict[str, Any]
+) -> None:
+    world.seed()
+    world.sync()
+    row = open_task(world, "schedule-referral")
+    ref = f"Task/{row['id']}"
+    send, edited = FhirClient.update, []
+
+    def update(client: FhirClient, resource: Any, *, version: str) -> Any:
+        if f"{resource['resourceType']}/{resource['id']}" == ref and not edited:
+            edited.append(version)
+            world.edit(ref, **hers)  # she saves while our PUT is on its way
+        return send(client, resource, version=version)
+
+    monkeypatch.setattr(FhirClient, "update", update)
+    for words in ("Referral, first wording", "Referral, second wording", "Referral, third wording"):
+        world.edit(row["focus"], code={"text": words})
+        world.sync()
+        kept = world.server.get(ref)
+        assert words in kept["code"]["text"]
+        for name, value in hers.items():
+            if name == "note":
+                assert [note["text"] for note in kept["note"]] == [value[0]["text"]]
+            elif name == "restriction":
+                assert kept[name]["period"]["end"] == value["period"]["end"]
+            else:
+                assert kept[name] == value
+    assert edited, "the edit was made in time"
+    quiet(world)
