@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from adapter.clock import Clock, SystemClock
-from adapter.errors import BatonError, ServerError, Unsafe, UsageError
+from adapter.errors import BatonError, Gone, NotFound, ServerError, Unsafe, UsageError
 from adapter.facts.keep import Keeper
 from adapter.fhir import Capability, FhirClient, Limits
 from adapter.fhirjson import digest
@@ -44,6 +44,7 @@ from adapter.writeback.identity import WriterContext, claim, draw_namespace, kee
 from adapter.writeback.owners import deleted, readback
 from adapter.writeback.report import Report
 
+MOVED_SAMPLE = 50  # known ids that must be found at a new base URL
 ROUNDS = 5  # of write, read back, look again within one pass
 HTEST = {"system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": "HTEST"}
 Progress = Callable[[str], None]
@@ -440,18 +441,12 @@ class Engine:
             self._deliver(writer, facts, reconciler, report, mine, dry_run=dry_run)
 
     def _known_to_ledger(self) -> None:
+        if self.settings.was:
+            self.ledger.rename_source(self.settings.was, self.settings.name, self.now)
         held = self.ledger.source(self.settings.name)
         row = held or SourceRow(name=self.settings.name, key=secrets.token_hex(4))
-        if (
-            held
-            and held.base_url
-            and not _same_place(held.base_url, self.settings.base_url)
-            and not self.settings.moved
-        ):
-            raise Unsafe(
-                f"{self.settings.name}: its base URL has changed",
-                remedy="if it is the same EHR at a new address, set `moved: true`; else give the source a new name",
-            )
+        if held and held.base_url and not _same_place(held.base_url, self.settings.base_url):
+            self._moved()
         self.ledger.save_source(
             replace(
                 row,
@@ -462,6 +457,30 @@ class Engine:
                 live_from=row.live_from or self.now,
             )
         )
+
+    def _moved(self) -> None:
+        """A new base URL is the same EHR only if a person says so and what is known is found there (F51)."""
+        name = self.settings.name
+        if not self.settings.moved:
+            raise Unsafe(
+                f"{name}: its base URL has changed",
+                remedy="if it is the same EHR at a new address, set `moved: true`; else give the source a new name",
+            )
+        known = [
+            held.ref
+            for type in ("Task", *POLLED)
+            for held in self.ledger.inventory(name, type)
+            if held.state is SnapshotState.LIVE
+        ]
+        for ref in known[:MOVED_SAMPLE]:
+            type, _, id = ref.partition("/")
+            try:
+                self.client.read(type, id)
+            except (NotFound, Gone):
+                raise Unsafe(
+                    f"{name}: a {type} that this ledger knows is not at the new base URL",
+                    remedy="this is another EHR: give it a source of its own, under a new name",
+                ) from None
 
     def _writer(self, *, take_over: bool, dry_run: bool, mine: SourceReport) -> WriterContext:
         name = self.settings.name

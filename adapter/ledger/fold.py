@@ -65,7 +65,7 @@ FORMS: Mapping[str, str] = {
 REQUIRED = frozenset(
     f.name for f in fields(Task) if f.default is MISSING and f.default_factory is MISSING and f.name in FORMS
 )
-IDENTITY = frozenset({"id", "source", "key", "generation"})  # never changed by a later event
+IDENTITY = frozenset({"id", "key", "generation"})  # never changed by a later event; a source may be renamed
 _LONGEST = 300  # codes, ids and references are short; a text of the EHR is not
 
 

@@ -376,3 +376,26 @@ BAD_BODIES = "SELECT count(*) FROM snapshots WHERE NOT json_valid(body)"
 LATE_SEQUENCE = """
     SELECT count(*) FROM snapshots WHERE received_seq > (SELECT value FROM counters WHERE name = 'seq')"""
 LATE_GEN = "SELECT count(*) FROM requests WHERE gen > (SELECT value FROM counters WHERE name = 'gen')"
+
+TASKS_OF_SOURCE = "SELECT id FROM tasks WHERE source = ? ORDER BY id"
+# Task rows follow by an event of their own: they change in no other way.
+RENAME_SOURCE = (
+    "UPDATE sources SET name = ? WHERE name = ?",
+    *(
+        f"UPDATE {table} SET source = ? WHERE source = ?"  # noqa: S608 - the names stand here
+        for table in (
+            "walks",
+            "snapshots",
+            "snapshot_patients",
+            "patients",
+            "links",
+            "requests",
+            "next_looks",
+            "reads",
+            "plans",
+            "outbox",
+            "quarantine",
+            "holds",
+        )
+    ),
+)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from functools import partial
+
 from adapter.ledger import queries, rows
 from adapter.ledger.core import Core
 from adapter.ledger.records import SourceRow, WalkRow
+from adapter.ledger.tasks import apply
+from adapter.model import Event, EventKind
 
 
 class Sources(Core):
@@ -25,6 +30,20 @@ class Sources(Core):
         """Keep ``row``, new or changed."""
         with self._writing() as db:
             db.execute(queries.SAVE_SOURCE, rows.source_values(row))
+
+    def rename_source(self, old: str, new: str, now: datetime) -> None:
+        """Give a source another name everywhere; its key, and so every need and Task, stays what it was.
+
+        Nothing happens where ``old`` is not held or ``new`` is.
+        """
+        if self.source(old) is None or self.source(new) is not None:
+            return
+        with self._writing() as db:
+            tasks = [row["id"] for row in db.execute(queries.TASKS_OF_SOURCE, (old,))]
+            for statement in queries.RENAME_SOURCE:
+                db.execute(statement, (new, old))
+            event = partial(Event, kind=EventKind.REVISED, at=now, set={"source": new}, why="source renamed")
+            apply(db, [event(task) for task in tasks])
 
     def walk(self, source: str, type: str) -> WalkRow:
         """Where the poll of a type stands; a fresh row where it never began."""

@@ -35,21 +35,37 @@ def caused_by_baton(request: Request) -> str:
     return min(causes) if causes and causes <= OWN_CAUSES else ""
 
 
-def floods(
-    decisions: Iterable[tuple[Request, Decision, Mapping[str, Task]]], *, limit: int = LIMIT
-) -> list[Flood]:
-    """The floods among the decisions of one cause, counted over the whole cause."""
-    counted: dict[tuple[str, str, str], list[tuple[str, str]]] = defaultdict(list)
-    for request, decision, rows in decisions:
-        cause = caused_by_baton(request)
-        if not cause:
-            continue
-        for event in decision.events:
-            direction = _COUNTED.get(event.kind)
-            if direction:
-                counted[cause, rows[event.task].rule, direction].append((event.task, request.person))
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """One change that counts: by whose cause, of which rule, in which direction, which task, for whom."""
+
+    cause: str
+    rule: str
+    direction: str
+    task: str
+    person: str
+
+
+def counted(request: Request, decision: Decision, rows: Mapping[str, Task]) -> list[Counted]:
+    """The openings and withdrawals of one decision, where Baton alone caused the look."""
+    cause = caused_by_baton(request)
+    if not cause:
+        return []
     return [
-        Flood(cause, rule, direction, tuple(t for t, _ in found), frozenset(p for _, p in found))
-        for (cause, rule, direction), found in sorted(counted.items())
-        if len(found) > limit
+        Counted(cause, rows[event.task].rule, _COUNTED[event.kind], event.task, request.person)
+        for event in decision.events
+        if event.kind in _COUNTED
+    ]
+
+
+def floods(changes: Iterable[Counted], *, limit: int | None = None) -> list[Flood]:
+    """The floods among all changes of a cause: counted over the whole cause, never page by page (F12)."""
+    groups: dict[tuple[str, str, str], list[Counted]] = defaultdict(list)
+    for change in changes:
+        groups[change.cause, change.rule, change.direction].append(change)
+    most = LIMIT if limit is None else limit
+    return [
+        Flood(*key, tuple(one.task for one in found), frozenset(one.person for one in found))
+        for key, found in sorted(groups.items())
+        if len(found) > most
     ]

@@ -21,13 +21,15 @@ from adapter.mapping.finding import Finding
 from adapter.mapping.rules import Edition, Rule
 from adapter.model import POLLED, Chart, EventKind, Known, Request, SourceFacts, Task
 from adapter.reconcile.changes import ONE_BUSINESS_DAY, Deciding, Decision, ReadBackOf
-from adapter.reconcile.guards import floods
+from adapter.reconcile.guards import Counted, caused_by_baton, counted, floods
 from adapter.reconcile.needs import needs_of
 from adapter.references import Bases
 
 PAGE = 100
 ROUNDS = 4  # of evidence for one person: each round may show a next gap
 _BACK_OFF = timedelta(minutes=5)
+_UNTIL_RELEASED = timedelta(days=3650)  # a released hold asks for its persons anew
+_EVERYBODY = 10_000_000
 
 #: Reads the named types for one person and stores them; the types that were read completely.
 EvidenceReader = Callable[[Sequence[str], frozenset[str]], frozenset[str]]
@@ -129,7 +131,7 @@ class Reconciler:
         bases: Bases,
         read_back: ReadBackOf,
         evidence: EvidenceReader | None = None,
-        flood_limit: int = 200,
+        flood_limit: int | None = None,
     ) -> None:
         self.ledger = ledger
         self.edition = edition
@@ -143,21 +145,17 @@ class Reconciler:
     def run(self, now: datetime, *, at_most: int = 1_000_000) -> Looked:
         """Look at everybody who asks, until nobody does (each person a bounded number of times)."""
         total = Looked()
+        self._hold_floods(now, total)
         tries: Counter[str] = Counter()
         while total.persons < at_most:
             requests = [
-                r
-                for r in self.ledger.due_requests(self.facts.name, now, self._page())
-                if tries[r.person] < ROUNDS
+                r for r in self.ledger.due_requests(self.facts.name, now, PAGE) if tries[r.person] < ROUNDS
             ]
             if not requests:
                 return total
             tries.update(r.person for r in requests)
             total.add(self._page_of(requests, now))
         return total
-
-    def _page(self) -> int:
-        return PAGE
 
     def _page_of(self, requests: Sequence[Request], now: datetime) -> Looked:
         seen, done = self._look_at(requests, now)
@@ -199,8 +197,7 @@ class Reconciler:
         return seen
 
     def _commit(self, seen: Sequence[Seen], now: datetime, done: Looked) -> Looked:
-        flooded = self._flooded(seen, now, done)
-        results = {s.chart.person: self._result(s) for s in seen if s.chart.person not in flooded}
+        results = {s.chart.person: self._result(s) for s in seen}
         refused = {r.person for r in self._committed(list(results.values()), now, done)}
         for one in seen:
             if one.chart.person in results and one.chart.person not in refused:
@@ -222,25 +219,31 @@ class Reconciler:
             self.ledger.failed(result.request, now + _BACK_OFF)
             return [result.request]
 
-    def _flooded(self, seen: Sequence[Seen], now: datetime, done: Looked) -> frozenset[str]:
-        decided = [(s.chart.request, s.decision, s.rows) for s in seen if s.chart.request]
-        persons: set[str] = set()
-        for flood in floods(decided, limit=self._flood_limit):
-            number = self.ledger.add_hold(
-                self.facts.name,
-                flood.cause,
-                rule=flood.rule,
-                direction=flood.direction,
-                count=len(flood.tasks),
-                tasks=flood.tasks,
-                now=now,
+    def _hold_floods(self, now: datetime, done: Looked) -> None:
+        """Look without committing at all whom Baton itself wants to be looked at; a flood waits as a hold."""
+        due = [r for r in self.ledger.due_requests(self.facts.name, now, _EVERYBODY) if caused_by_baton(r)]
+        changes: list[Counted] = []
+        for start in range(0, len(due), PAGE):
+            for one in self._charted(due[start : start + PAGE], now, Looked()):
+                if one.chart.request:
+                    changes += counted(one.chart.request, one.decision, one.rows)
+        held: set[str] = set()
+        for flood in floods(changes, limit=self._flood_limit):
+            done.held.append(
+                self.ledger.add_hold(
+                    self.facts.name,
+                    flood.cause,
+                    rule=flood.rule,
+                    direction=flood.direction,
+                    count=len(flood.tasks),
+                    tasks=flood.tasks,
+                    now=now,
+                )
             )
-            done.held.append(number)
-            persons |= flood.persons
-        for one in seen:
-            if one.chart.person in persons and one.chart.request:
-                self.ledger.postpone(one.chart.request, now + timedelta(days=3650))
-        return frozenset(persons)
+            held |= flood.persons
+        for request in due:
+            if request.person in held:
+                self.ledger.postpone(request, now + _UNTIL_RELEASED)
 
     def _result(self, seen: Seen) -> LookResult:
         chart, decision = seen.chart, seen.decision
