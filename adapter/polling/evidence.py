@@ -1,0 +1,122 @@
+"""Evidence: types read for one patient, when a look asks for them.
+
+It counts as absence only if all pages came, without warnings, and they answer the question that was asked
+(F64): silently narrower scopes and cut lists answer 200, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from adapter.errors import AccessRefused, NotFhir, NotFound, Rejected, ServerError
+from adapter.polling.context import PollingContext
+from adapter.polling.intake import Intake, Sight, sight_of, take_page
+from adapter.polling.patients import PatientReader
+from adapter.polling.reader import Reader, Sighting, reason_of
+
+
+@dataclass(frozen=True, slots=True)
+class ReadReport:
+    """One type read for one patient. ``reason`` says why it is not complete; safe to print."""
+
+    patient: str
+    type: str
+    complete: bool
+    received: int = 0
+    changed: int = 0
+    reason: str = ""
+
+
+class Evidence:
+    """Reads types for patients at one source."""
+
+    def __init__(self, context: PollingContext, patients: PatientReader | None = None) -> None:
+        self._context = context
+        self._reader = Reader(context)
+        self._patients = patients or PatientReader(context)
+
+    def read_for(self, patient: str, type: str, *, held: Iterable[str] = ()) -> ReadReport:
+        """Read all of a type for "Patient/id", store it, and record as of when absence may be believed.
+
+        Args:
+            patient: the patient.
+            type: any type; "Patient" reads the Patient itself by id.
+            held: refs of the type that are held of this patient: those that do not come back are read by id,
+                since a deletion shows in no search.
+
+        A refusal or a passing fault is recorded with its reason and is no exception.
+        """
+        if type == "Patient":
+            return self._patient(patient)
+        try:
+            taken, sight, reason = self._search(patient, type)
+            self._confirm(taken, held)
+        except (AccessRefused, NotFound, Rejected, NotFhir) as fault:
+            return self._refused(patient, type, reason_of(fault))
+        except ServerError as fault:
+            return ReadReport(patient, type, False, reason=reason_of(fault))  # passing: what was known stays
+        stored = self._reader.store(taken, "evidence")
+        self._context.ledger.record_read(
+            self._context.source,
+            patient,
+            type,
+            at=sight.date,
+            seq=sight.sent_seq,
+            complete=not reason,
+            reason=reason,
+        )
+        return ReadReport(patient, type, not reason, len(taken.arrivals), stored.changed, reason)
+
+    def _search(self, patient: str, type: str) -> tuple[Intake, Sight, str]:
+        """All rows, the sight of the first page, and why they may not be all."""
+        context = self._context
+        id = patient.partition("/")[2]
+        params = [("patient", id), ("_count", str(context.page_size))]
+        taken, first, reason = Intake(), None, ""
+        strangers = rows = 0
+        for page in context.pages(type, params):
+            sight = sight_of(page, context.now(), first.sent_seq if first else 0)
+            first = first or sight
+            found = take_page(page, type, sight, context)
+            own = [a for a in found.arrivals if not a.patients or patient in a.patients]
+            strangers += len(found.arrivals) - len(own)
+            rows += len(found.arrivals)
+            taken.arrivals += own
+            taken.quarantine += [q for q in found.quarantine if not q.patients or patient in q.patients]
+            if page.warnings:
+                reason = "; ".join(issue.safe() for issue in page.warnings)[:200]
+        assert first is not None
+        if not reason and taken.quarantine:
+            reason = "a row cannot be read"
+        if not reason and strangers and strangers == rows:
+            reason = "the rows are of other patients"
+        return taken, first, reason
+
+    def _confirm(self, taken: Intake, held: Iterable[str]) -> None:
+        for ref in dict.fromkeys(held):
+            if ref in taken.refs():
+                continue
+            look = self._reader.look(ref)
+            taken.arrivals += look.taken.arrivals
+            taken.quarantine += look.taken.quarantine
+            if look.sighting is Sighting.MISSING:
+                taken.arrivals.append(self._reader.tombstone(look))
+
+    def _refused(self, patient: str, type: str, reason: str) -> ReadReport:
+        context = self._context
+        context.ledger.record_read(
+            context.source,
+            patient,
+            type,
+            at=context.now(),
+            seq=context.ledger.seq.next(),
+            complete=False,
+            reason=reason,
+        )
+        return ReadReport(patient, type, False, reason=reason)
+
+    def _patient(self, patient: str) -> ReadReport:
+        done = self._patients.refresh([patient], always=True)
+        reason = done.errors[0] if done.errors else ""
+        return ReadReport(patient, "Patient", not reason, done.read, done.changed, reason)

@@ -1,0 +1,112 @@
+"""Patients: not polled over the population, but read by id when somebody is to be looked at (F38)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from adapter.errors import ServerError
+from adapter.ledger import Arrival
+from adapter.polling.context import PollingContext
+from adapter.polling.reader import Batch, Reader, live
+from adapter.references import parse_reference
+
+FRESH = timedelta(days=1)
+_ROUNDS = 10  # how far links are followed: a person has at most ten Patients
+
+
+@dataclass(slots=True)
+class PatientsReport:
+    """What a refresh came to: how many Patients were read, are new in content, and why some were not."""
+
+    read: int = 0
+    changed: int = 0
+    gone: int = 0
+    errors: list[str] = field(default_factory=list)
+
+
+class PatientReader:
+    """Keeps the Patients fresh that looks need. One per source; it remembers what it read."""
+
+    def __init__(self, context: PollingContext) -> None:
+        self._context = context
+        self._reader = Reader(context)
+        self._read_at: dict[str, datetime] = {}
+
+    def refresh_pending(self, named: Iterable[str] = ()) -> PatientsReport:
+        """Read the Patients of all who wait for a look, and ``named`` ones, unless read within a day."""
+        waiting = [request.person for request in self._context.ledger.requests(self._context.source)]
+        return self.refresh([*waiting, *named])
+
+    def refresh(self, patients: Iterable[str], *, always: bool = False) -> PatientsReport:
+        """Read "Patient/id"s in lists of up to fifty, and whom they are linked to.
+
+        Fresh ones are left out unless ``always``. Each read is recorded, so that an unchanged Patient counts
+        as read.
+        """
+        report = PatientsReport()
+        wanted = [ref for ref in dict.fromkeys(patients) if ref.startswith("Patient/")]
+        seen: set[str] = set()
+        for _ in range(_ROUNDS):
+            wanted = [ref for ref in wanted if ref not in seen]
+            todo = wanted if always else self._stale(wanted)
+            if not todo:
+                return report
+            seen.update(wanted)
+            try:
+                wanted = self._read(todo, report)
+            except ServerError as fault:
+                report.errors.append(fault.message)
+                return report
+        return report
+
+    def _stale(self, refs: list[str]) -> list[str]:
+        context, limit = self._context, self._context.now() - FRESH
+        unread = [ref for ref in refs if self._read_at.get(ref, limit) <= limit]
+        held = context.ledger.snapshots(context.source, unread)
+        return [
+            ref
+            for ref in unread
+            if ref not in held or (held[ref].received_at or limit) <= limit or ref in self._read_at
+        ]
+
+    def _read(self, refs: list[str], report: PatientsReport) -> list[str]:
+        """Read and store; the Patients that these are linked to."""
+        batch = self._reader.read_all(refs)
+        for look in batch.missing:
+            batch.taken.arrivals.append(self._reader.tombstone(look))
+        stored = self._reader.store(batch.taken, "resource")
+        report.read += len(refs) - len(batch.refused)
+        report.changed += stored.changed
+        report.gone += len(batch.gone) + len(batch.missing)
+        report.errors += [f"Patients cannot be read ({why})" for why in sorted(set(batch.refused.values()))]
+        self._record(refs, batch)
+        return [other for arrival in live(batch.taken.arrivals) for other in self._links(arrival)]
+
+    def _record(self, refs: list[str], batch: Batch) -> None:
+        context, sight = self._context, batch.sight
+        if sight is None:
+            return
+        with context.ledger.transaction():
+            for ref in refs:
+                reason = batch.refused.get(ref, "")
+                context.ledger.record_read(
+                    context.source,
+                    ref,
+                    "Patient",
+                    at=sight.date,
+                    seq=sight.sent_seq,
+                    complete=not reason,
+                    reason=reason,
+                )
+                if not reason:
+                    self._read_at[ref] = sight.date
+
+    def _links(self, patient: Arrival) -> list[str]:
+        links = patient.body.get("link")
+        others = (
+            [one.get("other") for one in links if isinstance(one, dict)] if isinstance(links, list) else []
+        )
+        found = (parse_reference(other, self._context.client.bases).local for other in others)
+        return [ref for ref in found if ref.startswith("Patient/")]

@@ -1,0 +1,318 @@
+"""One walk of one type: windows, pages, what to do when the pages break. The poller decides what it means.
+
+Windows are read in order, each one by following its pages. A window that cannot be read to its end (the
+server forgot the search, the pages go round in circles, a page is no FHIR) is asked again from how far it
+came in order, or halved.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import Enum, auto
+
+from adapter.errors import NotFhir, PageExpired, Rejected
+from adapter.fhir import Page
+from adapter.fhirjson import digest
+from adapter.ledger import Arrival, QuarantineRow, WalkRow
+from adapter.model import Snapshot, SnapshotState
+from adapter.polling import walk as walks
+from adapter.polling.anchor import regressed
+from adapter.polling.context import PollingContext
+from adapter.polling.intake import Intake, Sight, fresh_quarantine, sight_of, take_page
+from adapter.polling.reader import Reader, live
+from adapter.polling.result import PollResult
+from adapter.polling.strategy import Strategy
+from adapter.polling.walk import EARLIEST, Order, Place, Window
+
+MOST_BREAKS = 400  # windows that break in one walk before it is given up
+_EMPTY_PAGES = 100
+
+
+class _End(Enum):
+    DONE = auto()
+    CUT = auto()
+    EXPIRED = auto()
+    POISON = auto()
+
+
+@dataclass(slots=True)
+class Walker:
+    """The state of one walk. ``row`` is the walk's row as it will be stored with the next page."""
+
+    context: PollingContext
+    reader: Reader
+    strategy: Strategy
+    row: WalkRow
+    result: PollResult
+    cause: str
+    asked_from: datetime | None
+    place: Place
+    anchor: Snapshot | None = None
+    known_quarantine: list[QuarantineRow] = field(default_factory=list)
+    began: datetime | None = None
+    seq: int = 0
+    overlap_s: float = 150.0
+    anchor_seen: bool = False
+    suspect: str = ""
+    newest: tuple[datetime, str] | None = None
+    tied: int = 0
+    unstamped: bool = False
+    lateness: timedelta = timedelta(0)
+    unseen: set[str] = field(default_factory=set)
+    _breaks: int = 0
+    _probed: bool = False
+
+    @property
+    def type(self) -> str:
+        return self.row.type
+
+    def run(self) -> None:
+        """Read every window.
+
+        Raises:
+            ServerError: the walk ends here, incomplete; what was stored stays.
+        """
+        windows = deque(walks.plan(self.asked_from, self.context.now(), self.place, self.context.page_size))
+        while windows and not self.suspect:
+            window = self._fitting(windows)
+            end, safe = self._read(window)
+            if end is _End.DONE:
+                self._passed(window)
+            else:
+                windows.extendleft(reversed(self._again(window, end, safe)))
+
+    # --- windows
+
+    def _fitting(self, windows: deque[Window]) -> Window:
+        """The next window, no longer than what lately came through."""
+        window = windows.popleft()
+        span = timedelta(seconds=self.place.span_s)
+        if not span or window.lo is None or (window.hi or self._horizon()) - window.lo <= span:
+            return window
+        middle = walks.to_the_millisecond(window.lo + span)
+        windows.appendleft(replace(window, lo=middle, tries=0))
+        return replace(window, hi=middle)
+
+    def _passed(self, window: Window) -> None:
+        """A closed window is done: whatever its order was, the watermark may follow."""
+        if window.hi is None or self.began is None:
+            return
+        if self.place.span_s:
+            self.place.span_s *= 2
+        self._keep_walk(self._moved(window.hi))
+
+    def _moved(self, to: datetime | None) -> WalkRow:
+        place = self.place.written()
+        if to is None or self.began is None:
+            return replace(self.row, place=place)
+        to = min(to, walks.cap_of(self.began, self.overlap_s))
+        held = self.row.watermark
+        return replace(self.row, watermark=to if held is None or to > held else held, place=place)
+
+    def _keep_walk(self, row: WalkRow) -> None:
+        if row != self.row:
+            self.context.ledger.save_walk(row)
+            self.row = row
+
+    def _horizon(self) -> datetime:
+        """What stands for the upper bound of an open window: what is stamped later is the next walk's."""
+        return (self.began or self.context.now()) + timedelta(seconds=2)
+
+    def _again(self, window: Window, end: _End, safe: datetime | None) -> Sequence[Window]:
+        """What to read instead of a window that broke."""
+        self._breaks += end is not _End.CUT
+        if self._breaks > MOST_BREAKS:
+            raise NotFhir(f"the pages of {self.type} break again and again")
+        if safe is not None and safe > (window.lo or EARLIEST):
+            return [replace(window, lo=safe, tries=0)]
+        return self._expired(window) if end is _End.EXPIRED else self._poisoned(window)
+
+    def _expired(self, window: Window) -> Sequence[Window]:
+        halves = window.halves(self._horizon())
+        if halves is None:
+            raise PageExpired(f"not even a millisecond of {self.type} can be read to its end")
+        if halves[0].hi is not None and halves[0].lo is not None:
+            self.place.span_s = max(0.001, (halves[0].hi - halves[0].lo).total_seconds())
+        return halves
+
+    def _poisoned(self, window: Window) -> Sequence[Window]:
+        """Retry, then smaller pages, then shorter windows, until the row is alone (F24)."""
+        if not window.hard:
+            if window.tries == 0:
+                return [replace(window, tries=1)]
+            self._probe()
+            if window.count > 1:
+                return [replace(window, count=max(1, window.count // 4))]
+        halves = replace(window, hard=True, count=self.context.page_size).halves(self._horizon())
+        if halves is not None:
+            return halves
+        if window.count > 1:
+            return [replace(window, count=1, hard=True)]
+        self._step_over(window)
+        return []
+
+    def _probe(self) -> None:
+        """Ask for nothing: a server that cannot even answer this is down, and no row is to blame.
+
+        Raises:
+            NotFhir: then.
+        """
+        if not self._probed:
+            ahead = Window(lo=self._horizon() + timedelta(days=3650), count=1)
+            self.context.search_page(self.type, self.strategy.params(ahead))
+            self._probed = True
+
+    def _step_over(self, window: Window) -> None:
+        lo, hi = window.lo or EARLIEST, window.hi or self._horizon()
+        if (lo, hi) not in self.place.gaps:
+            self.place.gaps.append((lo, hi))
+        gap = f"{walks.instant(lo)}..{walks.instant(hi)}"
+        row = QuarantineRow(
+            0, self.row.source, self.type, "", "", "unreadable-page", gap, at=self.context.now()
+        )
+        fresh = fresh_quarantine([row], self.known_quarantine)
+        self.row = self._moved(window.hi)
+        self.context.ledger.store(self.row.source, [], cause=self.cause, walk=self.row, quarantine=fresh)
+        self.result.quarantined += 1
+        self.result.notes.append(f"a page stamped {gap} cannot be read and was stepped over")
+
+    # --- pages
+
+    def _read(self, window: Window) -> tuple[_End, datetime | None]:
+        """Read a window: how it ended, and how far its rows came in order."""
+        safe: datetime | None = None
+        links: set[str] = set()
+        contents: set[str] = set()
+        order: Order | None = None
+        empty = 0
+        try:
+            page = self._first(window)
+            while True:
+                content = digest(b"\0".join(entry.raw for entry in page.entries))
+                empty = 0 if page.entries else empty + 1
+                if (page.entries and content in contents) or page.next in links or empty > _EMPTY_PAGES:
+                    return _End.EXPIRED, safe  # in circles (F74): shorter windows may still fit
+                contents.add(content)
+                order = order or Order(walks.cap_of(self._begun(page), self.overlap_s))
+                safe = self._take(page, order)
+                if page.next is None:
+                    return _End.DONE, safe
+                links.add(page.next)
+                if len(contents) >= self.context.long_pages and safe and safe > (window.lo or EARLIEST):
+                    return _End.CUT, safe
+                page = self.context.follow(page.next)
+        except PageExpired:
+            return _End.EXPIRED, safe
+        except NotFhir:
+            return _End.POISON, safe
+
+    def _first(self, window: Window) -> Page:
+        """The window's first page; the strategy may have to give up a sort key for it."""
+        while True:
+            try:
+                page = self.context.search_page(self.type, self.strategy.params(window))
+            except Rejected as fault:
+                if not self.strategy.simpler(fault.issues):
+                    raise
+                continue
+            if not page.warnings or not self.strategy.simpler(page.warnings):
+                return page
+
+    def _begun(self, page: Page) -> datetime:
+        """S: the server's time in the answer that began the walk."""
+        if self.began is None:
+            self.began, self.seq = page.date or self.context.now(), page.sent_seq
+            if self.place.deletes is None:
+                self.place.deletes = walks.cap_of(self.began, self.overlap_s)
+        return self.began
+
+    def _take(self, page: Page, order: Order) -> datetime | None:
+        """Store one page with the walk's place, in one transaction."""
+        if page.warnings:
+            codes = "; ".join(issue.safe() for issue in page.warnings)
+            raise Rejected(f"the search of {self.type} came with warnings and cannot be trusted: {codes}")
+        context = self.context
+        sight = sight_of(page, context.now(), self.seq)
+        taken = take_page(page, self.type, sight, context)
+        taken.arrivals = self._in_bounds(taken.arrivals)
+        self._watch(taken)
+        safe = order.page(taken.stamps)
+        self._store(taken, self._moved(safe), sight)
+        return safe
+
+    def _store(self, taken: Intake, row: WalkRow, sight: Sight) -> None:
+        context, result = self.context, self.result
+        fresh = fresh_quarantine(taken.quarantine, self.known_quarantine)
+        stored = context.ledger.store(
+            context.source,
+            taken.arrivals,
+            cause=self.cause,
+            walk=row,
+            quarantine=fresh,
+            now=context.clock.now(),
+        )
+        self.row = row
+        self.known_quarantine += fresh
+        result.pages += 1
+        result.received += len(taken.refs())
+        result.changed += stored.changed
+        result.same += stored.same
+        result.quarantined += len(taken.quarantine)
+        result.patients.update(patient for arrival in taken.arrivals for patient in arrival.patients)
+        self._settle(stored.unsure)
+
+    def _settle(self, refs: Sequence[str]) -> None:
+        """Read by id what an answer overtook (F40)."""
+        for ref in refs:
+            look = self.reader.look(ref, walk_seq=self.seq)
+            if look.taken.arrivals:
+                self.reader.store(look.taken, self.cause)
+
+    def _in_bounds(self, arrivals: list[Arrival]) -> list[Arrival]:
+        """Without unknown rows older than ``since`` allows; what is held stays, filter or not (F32)."""
+        since = self.context.since.get(self.type)
+        outside = [a.ref for a in arrivals if since and a.last_updated and a.last_updated < since]
+        if not outside:
+            return arrivals
+        unknown = set(outside) - set(self.context.ledger.snapshots(self.row.source, outside))
+        return [a for a in arrivals if a.ref not in unknown]
+
+    def _watch(self, taken: Intake) -> None:
+        """What a page tells beside its rows: the anchor, the newest row, rows that came late."""
+        self.unseen.difference_update(taken.refs())
+        for arrival in live(taken.arrivals):
+            stamp = arrival.last_updated
+            if stamp is None:
+                self.unstamped = True
+            elif self.newest is None or stamp >= self.newest[0]:
+                self.tied = self.tied + 1 if self.newest and stamp == self.newest[0] else 1
+                self.newest = (stamp, arrival.ref)
+            if self.anchor is not None and arrival.ref == self.anchor.ref:
+                self.anchor_seen = True
+                if regressed(self.anchor, arrival, self.overlap_s):
+                    self.suspect = "its newest row came back older"
+        self.anchor_seen |= any(a.ref == self.row.anchor_ref for a in taken.arrivals)
+        self._measure(taken.arrivals)
+
+    def _measure(self, arrivals: Sequence[Arrival]) -> None:
+        """How late rows are that an earlier complete walk should have shown (F42)."""
+        known = self.row.known_at
+        early = [a for a in live(arrivals) if walks.late_by(known, a.last_updated) > timedelta(0)]
+        if not early or self.place.gaps:
+            return
+        held = self.context.ledger.snapshots(self.row.source, [a.ref for a in early])
+        for arrival in early:
+            before = held.get(arrival.ref)
+            if before is None or not _same_version(before, arrival):
+                self.lateness = max(self.lateness, walks.late_by(known, arrival.last_updated))
+
+
+def _same_version(held: Snapshot, arrival: Arrival) -> bool:
+    if held.state is not SnapshotState.LIVE and held.state is not arrival.state:
+        return True  # it was set aside or deleted before: that it is back says nothing of the search
+    if held.version or arrival.version:
+        return held.version == arrival.version
+    return held.kept_digest == arrival.kept_digest
