@@ -26,11 +26,15 @@ _VERSION = re.compile(r'^(?:W/)?"?([^"]*)"?$')
 _TYPE = re.compile(r"^[A-Z][A-Za-z]{1,63}$")
 
 
+# An optional Raw cannot be told from null by msgspec ("Raw | None" refuses every value): empty bytes stand in.
+_NOTHING = msgspec.Raw(b"")
+
+
 class _Bundle(msgspec.Struct):
-    resourceType: msgspec.Raw | None = None
-    type: msgspec.Raw | None = None
-    total: msgspec.Raw | None = None
-    link: msgspec.Raw | None = None
+    resourceType: msgspec.Raw = _NOTHING
+    type: msgspec.Raw = _NOTHING
+    total: msgspec.Raw = _NOTHING
+    link: msgspec.Raw = _NOTHING
     entry: list[msgspec.Raw] | None = None
 
 
@@ -153,11 +157,11 @@ def _entry(raw: bytes, number: int) -> tuple[Entry, str]:
 
 
 class _EntryStruct(msgspec.Struct):
-    resource: msgspec.Raw | None = None
-    fullUrl: msgspec.Raw | None = None
-    search: msgspec.Raw | None = None
-    request: msgspec.Raw | None = None
-    response: msgspec.Raw | None = None
+    resource: msgspec.Raw = _NOTHING
+    fullUrl: msgspec.Raw = _NOTHING
+    search: msgspec.Raw = _NOTHING
+    request: msgspec.Raw = _NOTHING
+    response: msgspec.Raw = _NOTHING
 
 
 def _entry_members(raw: bytes) -> dict[str, bytes]:
@@ -167,7 +171,7 @@ def _entry_members(raw: bytes) -> dict[str, bytes]:
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return dict(cut.members(raw))
     pairs = ((name, getattr(entry, name)) for name in _EntryStruct.__struct_fields__)
-    return {name: bytes(value) for name, value in pairs if value is not None}
+    return {name: found for name, value in pairs if (found := bytes(value))}
 
 
 def _resource(raw: bytes, number: int) -> tuple[dict[str, Any] | None, str]:
@@ -177,9 +181,9 @@ def _resource(raw: bytes, number: int) -> tuple[dict[str, Any] | None, str]:
         return None, f"entry {number + 1} of the page cannot be read: {error}"
 
 
-def _next(link: msgspec.Raw | None) -> str | None:
+def _next(link: msgspec.Raw) -> str | None:
     links = _plain(link)
-    if links is None and (link is None or bytes(link) == b"null"):
+    if links is None and bytes(link) in (b"", b"null"):
         return None
     if not isinstance(links, list) or not all(isinstance(one, dict) for one in links):
         raise NotFhir("the links of the page cannot be read")
@@ -191,8 +195,8 @@ def _next(link: msgspec.Raw | None) -> str | None:
     return following[0]
 
 
-def _plain(raw: msgspec.Raw | None) -> Any:
-    return None if raw is None else _plain_bytes(bytes(raw))
+def _plain(raw: msgspec.Raw) -> Any:
+    return _plain_bytes(bytes(raw))
 
 
 def _plain_bytes(raw: bytes | None) -> Any:

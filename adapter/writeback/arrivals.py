@@ -45,8 +45,7 @@ class Kept(Protocol):
 class Keeper(Protocol):
     """Trims resources the way polling does, so that the same version stored twice is no news."""
 
-    @property
-    def edition(self) -> str: ...
+    def edition_of(self, type: str) -> str: ...
 
     def keep(self, resource: dict[str, Any], raw: bytes) -> Kept: ...
 
@@ -54,7 +53,9 @@ class Keeper(Protocol):
 class WholeKeeper:
     """Keeps resources whole: what stands in where no mapping names elements (adoption by itself, tests)."""
 
-    edition = ""
+    def edition_of(self, type: str) -> str:
+        """No elements are named, so there is no edition of them."""
+        return ""
 
     def __init__(self, bases: Bases = NO_BASES) -> None:
         self._bases = bases
@@ -127,7 +128,7 @@ def arrival(
         last_updated=kept.last_updated,
         digest=kept.digest,
         kept_digest=kept.kept_digest,
-        edition=keeper.edition,
+        edition=keeper.edition_of(kept.type),
         patients=kept.patients,
         date=date,
         sent_seq=sent_seq,
