@@ -1,0 +1,134 @@
+"""An expression, ready to be evaluated, and what it names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from adapter.mapping.fhirpath.analysis import Path, Place, names_in
+from adapter.mapping.fhirpath.compile import Compiler, NotNative, type_bound
+from adapter.mapping.fhirpath.fallback import fallback
+from adapter.mapping.fhirpath.faults import EvaluationError, ExpressionError
+from adapter.mapping.fhirpath.operators import Fn
+from adapter.mapping.fhirpath.parse import parse
+from adapter.mapping.fhirpath.tree import Node
+from adapter.mapping.fhirpath.values import Env, FunctionSpec, Run, Value, bare
+
+_NO_FUNCTIONS: Mapping[str, FunctionSpec] = {}
+
+
+class Expression:
+    """A compiled expression.
+
+    ``variables`` are the names it uses, FHIRPath's own (``%resource``, ``%ucum``) not among them; ``functions``
+    those of all functions in it; ``roots`` the elements
+    of the focus that it touches first, as written, ``paths`` every path from the focus ("") or a variable.
+    ``native`` is false where fhirpathpy evaluates it. ``raw_reference`` is the place of a comparison with the
+    text of a reference, else None. ``types`` are the resource types that the added functions in it read,
+    ``focus_types`` those that it takes the focus for (``Patient.name``), with their places.
+    """
+
+    __slots__ = (
+        "_evaluate",
+        "_places",
+        "focus_types",
+        "functions",
+        "native",
+        "paths",
+        "raw_reference",
+        "roots",
+        "standard",
+        "text",
+        "tree",
+        "types",
+        "variables",
+    )
+
+    def __init__(
+        self, text: str, tree: Node, evaluate: Fn, *, native: bool, standard: bool, types: frozenset[str]
+    ) -> None:
+        named = names_in(tree)
+        self.text = text
+        self.tree = tree
+        self.native = native
+        self.standard = standard
+        self.types = types
+        self.variables = frozenset(named.variables)
+        self.functions = frozenset(named.functions)
+        self.paths: tuple[Path, ...] = tuple(named.paths)
+        self.roots = frozenset(names[0] for variable, names in named.paths if not variable and names)
+        self.raw_reference: Place | None = named.raw_reference
+        self.focus_types = named.types
+        self._places: dict[str | Path, Place] = dict(named.paths.items())
+        self._places.update((f"%{name}", place) for name, place in named.variables.items())
+        self._places.update((f"{name}()", place) for name, place in named.functions.items())
+        self._evaluate = evaluate
+
+    @property
+    def compares_raw_reference(self) -> bool:
+        """Whether the text of a reference is compared: it may be relative, absolute or versioned."""
+        return self.raw_reference is not None
+
+    @property
+    def line(self) -> int:
+        """The line at which it begins, within its text."""
+        return self.tree.line
+
+    @property
+    def column(self) -> int:
+        """The column at which it begins, within its text."""
+        return self.tree.column
+
+    def place(self, name: str | Path) -> Place:
+        """Line and column of a path of :attr:`paths`, of "%variable" or of "function()"; (1, 1) for others."""
+        return self._places.get(name, (1, 1))
+
+    def evaluate(self, env: Env) -> Value:
+        """The Value of the expression. Items are JSON values, times of resources and of arithmetic FHIR texts.
+
+        Times from facts come as they are.
+
+        Raises:
+            EvaluationError: several values where one is wanted, types that do not fit, a variable that is not set.
+        """
+        run = Run(env, standard=self.standard)
+        try:
+            items, gaps = self._evaluate(run, env.resource)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+            raise EvaluationError(f"the values do not fit: {type(error).__name__}") from None
+        return Value([bare(item) for item in items], gaps)
+
+    def __repr__(self) -> str:
+        return f"Expression({self.text!r})"
+
+
+def compile_expression(
+    text: str,
+    *,
+    functions: Mapping[str, FunctionSpec] = _NO_FUNCTIONS,
+    variables: frozenset[str] | None = None,
+    standard: bool = False,
+) -> Expression:
+    """Compiles an expression for rules, or with ``standard`` as FHIRPath itself has it.
+
+    ``variables`` are the names that may follow "%" (None: any); FHIRPath's own need not be among them.
+
+    Raises:
+        ExpressionError: where it is not FHIRPath, names what does not exist, or asks a rule for the time.
+    """
+    tree = parse(text)
+    compiler = Compiler(
+        functions=functions, variables=variables, standard=standard, typed=standard or type_bound(tree)
+    )
+    named = names_in(tree)
+    types = frozenset[str]().union(*(functions[name].types for name in named.functions if name in functions))
+    try:
+        return Expression(text, tree, compiler.build(tree), native=True, standard=standard, types=types)
+    except NotNative as reason:
+        own = named.functions.keys() & functions.keys()
+        if own:
+            line, column = named.functions[str(reason)]
+            raise ExpressionError(
+                f"{reason}() does not go together with {min(own)}()", line, column
+            ) from None
+        evaluate = fallback(text, frozenset(named.variables))
+        return Expression(text, tree, evaluate, native=False, standard=standard, types=types)
