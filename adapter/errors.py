@@ -91,7 +91,13 @@ class ServerError(BatonError):
     """A FHIR server answered with, or failed by, something. ``status`` is 0 where no answer came."""
 
     def __init__(
-        self, message: str, *, remedy: str = "", status: int = 0, issues: Sequence[Issue] = (), source: str = ""
+        self,
+        message: str,
+        *,
+        remedy: str = "",
+        status: int = 0,
+        issues: Sequence[Issue] = (),
+        source: str = "",
     ) -> None:
         super().__init__(message, remedy=remedy)
         self.status = status

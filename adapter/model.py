@@ -172,7 +172,9 @@ class SourceFacts:
     zone: tzinfo
     environment: str = "production"
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # mapping name → overrides
-    codes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # concept map → "system|code" → meaning
+    codes: Mapping[str, Mapping[str, str]] = field(
+        default_factory=dict
+    )  # concept map → "system|code" → meaning
     completed_means: str = "unknown"  # sent | scheduled | performed | unknown
     roles: Mapping[str, str] = field(default_factory=dict)  # role → "Type/id" of who that is
     disabled: frozenset[str] = frozenset()  # rule ids switched off here
@@ -184,7 +186,9 @@ class SourceFacts:
     aliases: tuple[str, ...] = ()
     base_url: str = ""
     references: str = "literal"
-    calendar: Mapping[str, Any] = field(default_factory=dict)  # as adapter.mapping.calendar.build_calendar takes it
+    calendar: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # as adapter.mapping.calendar.build_calendar takes it
 
 
 @dataclass(frozen=True, slots=True)

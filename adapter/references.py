@@ -118,7 +118,9 @@ def patient_elements(resource: Json) -> list[Any]:
     if kind == "Appointment":
         people = resource.get("participant")
         return [p.get("actor") for p in people if isinstance(p, Mapping)] if isinstance(people, list) else []
-    return [resource[name] for name in _PATIENT_PATHS.get(str(kind), ("subject", "patient")) if name in resource]
+    return [
+        resource[name] for name in _PATIENT_PATHS.get(str(kind), ("subject", "patient")) if name in resource
+    ]
 
 
 def patients_of(resource: Json, bases: Bases = NO_BASES) -> tuple[str, ...]:
@@ -137,7 +139,9 @@ def _identifier(element: Any) -> str:
     if not isinstance(element, Mapping):
         return ""
     system, value = element.get("system"), element.get("value")
-    return f"{system}|{value}" if isinstance(system, str) and isinstance(value, str) and system and value else ""
+    return (
+        f"{system}|{value}" if isinstance(system, str) and isinstance(value, str) and system and value else ""
+    )
 
 
 def _plain(url: str) -> str:

@@ -76,9 +76,7 @@ class Seen:
 def look(chart: Chart, edition: Edition, read_back: ReadBackOf, bases: Bases) -> Seen:
     """The pure look at one person: facts, findings, needs, changes."""
     calendar = calendar_of(chart.source)
-    facts = Facts(
-        chart, bases, edition.codebook, business_day_before=lambda at: calendar.before(at, ONE_BUSINESS_DAY)
-    )
+    facts = _facts(edition, chart, bases)
     findings = list(_findings(edition, facts, chart.now))
     deciding = Deciding(
         chart,
@@ -91,6 +89,18 @@ def look(chart: Chart, edition: Edition, read_back: ReadBackOf, bases: Bases) ->
     decision = deciding.decide()
     decision = replace(decision, missing=decision.missing | unread_foci(edition, chart))
     return Seen(chart, decision, deciding.rows, frozenset(e for f in findings for e in f.errors))
+
+
+def findings_of(edition: Edition, chart: Chart, bases: Bases) -> list[Finding]:
+    """What every rule finds about every focus of a chart."""
+    return list(_findings(edition, _facts(edition, chart, bases), chart.now))
+
+
+def _facts(edition: Edition, chart: Chart, bases: Bases) -> Facts:
+    calendar = calendar_of(chart.source)
+    return Facts(
+        chart, bases, edition.codebook, business_day_before=lambda at: calendar.before(at, ONE_BUSINESS_DAY)
+    )
 
 
 def unread_foci(edition: Edition, chart: Chart) -> frozenset[str]:

@@ -27,7 +27,8 @@ class DeliverySettings:
     ``create`` is false where the EHR lets no resource be created under an id of ours: then only what stands
     there is updated. ``only_if_absent`` says whether a PUT with If-Match "0" creates and never overwrites
     (HAPI); None tries it and remembers. ``longest_request_s`` is how long after an unknown outcome a write
-    may still arrive. ``rounds`` bounds how often a resource is read back before it backs off.
+    may still arrive. ``rounds`` bounds how often a resource is read back before it backs off. ``only`` are the
+    targets that may be written; None for all.
     """
 
     source: SourceFacts
@@ -39,6 +40,7 @@ class DeliverySettings:
     longest_request_s: float = 150.0
     rounds: int = 5
     batch: int = 200
+    only: frozenset[str] | None = None
 
 
 @dataclass(slots=True)

@@ -88,8 +88,10 @@ class Delivery:
         acknowledged.
         """
         source = self.settings.source.name
-        found = self.ledger.due_writes(source, now, self.settings.batch + len(done))
-        fresh = [row for row in found if row.target not in done]
+        only = self.settings.only
+        most = self.settings.batch + len(done) if only is None else 10_000_000
+        found = self.ledger.due_writes(source, now, most)
+        fresh = [row for row in found if row.target not in done and (only is None or row.target in only)]
         tasks = [row for row in fresh if row.target.startswith("Task/")]
         return tasks or fresh
 

@@ -1,0 +1,134 @@
+"""How a person steers a Baton: pause and resume, take a rule's work back, and see what go-live left out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from adapter.app import App, row_of
+from adapter.engine import PAUSED_RULES
+from adapter.errors import UsageError
+from adapter.fhirjson import dumps, loads
+from adapter.ledger.fold import difference
+from adapter.model import Event, EventKind, Task, TaskStatus
+from adapter.reconcile.needs import Need, Verdict, needs_of
+from adapter.reconcile.reconciler import findings_of
+
+_PAGE = 200
+
+
+def pause(app: App, name: str) -> str:
+    """Stop one source's writing, or one rule; ``name`` "" means every source. What was paused, in a sentence."""
+    return _set(app, name, paused=True)
+
+
+def resume(app: App, name: str) -> str:
+    """Let what was paused go on; its persons are looked at again."""
+    said = _set(app, name, paused=False)
+    for source in app.settings.sources:
+        app.ledger.request_everyone(source.name, "resumed")
+    return said
+
+
+def _set(app: App, name: str, *, paused: bool) -> str:
+    done = "paused" if paused else "resumed"
+    rows = {row.name: row for row in app.ledger.sources()}
+    configured = [source.name for source in app.settings.sources]
+    if not name or name in configured:
+        named = [name] if name else configured
+        for one in named:
+            if one not in rows:
+                raise UsageError(f"the source {one} was never synced", remedy="run: baton sync")
+            app.ledger.save_source(replace(rows[one], paused=paused))
+        return f"{done}: {', '.join(named)}"
+    if app.edition.rule(name) is None:
+        known = ", ".join([*configured, *(rule.id for rule in app.edition.rules)])
+        raise UsageError(f"there is no source or rule {name!r}", remedy=f"known: {known}")
+    rules = app.paused_rules()
+    left = rules | {name} if paused else rules - {name}
+    app.ledger.keep_note(PAUSED_RULES, dumps(sorted(left)).decode())
+    return f"{done}: {name}"
+
+
+def withdraw(app: App, rule: str, *, dry_run: bool) -> list[dict[str, Any]]:
+    """Take a rule's open tasks back, with one reason, and turn the rule off until it is resumed.
+
+    What a person has started is marked and not closed. A dry run only says which tasks these are. The needs
+    stay silent afterwards, as after a person's rejection.
+    """
+    if app.edition.rule(rule) is None and not any(t.rule == rule for t in app.ledger.tasks()):
+        raise UsageError(f"there is no rule {rule!r}", remedy="see: baton mappings list")
+    found = [task for task in app.ledger.tasks(open_only=True) if task.rule == rule]
+    words = app.ledger.words([task.id for task in found])
+    listed = [row_of(task, words.get(task.id)) for task in found]
+    if not dry_run:
+        with app.ledger.lock("withdraw"):
+            if app.edition.rule(rule) is not None:
+                _set(app, rule, paused=True)
+            app.ledger.append([_withdrawn(app, task) for task in found])
+            app.ledger.want([f"Task/{task.id}" for task in found])
+            plans = {(task.patient, task.programme) for task in found}
+            touched = [p for p in app.ledger.plans() if not p.gone and (p.patient, p.programme) in plans]
+            app.ledger.want([f"CarePlan/{plan.id}" for plan in touched])
+    return listed
+
+
+def _withdrawn(app: App, task: Task) -> Event:
+    now = app.engine(task.source).now
+    if task.started:
+        new = replace(task, mark="no-longer-needed", marked_at=now)
+        return Event(task.id, EventKind.MARKED, now, difference(task, new), "withdrawn by command")
+    new = replace(
+        task, status=TaskStatus.CANCELLED, closed_at=now, closed_by="command", hold="", held_status=""
+    )
+    return Event(task.id, EventKind.WITHDRAWN, now, difference(task, new), "withdrawn by command")
+
+
+def baseline(app: App) -> list[dict[str, Any]]:
+    """What was left out because it is older than go-live less its lookback: a list for a clean-up by hand."""
+    with app.copied() as copy:
+        return [_old(need, source) for source, need in _needs(copy) if need.verdict is Verdict.OLD]
+
+
+def _needs(app: App) -> list[tuple[str, Need]]:
+    found = []
+    for source in app.settings.sources:
+        if app.ledger.source(source.name) is None:
+            continue
+        engine = app.engine(source.name)
+        app.ledger.request_everyone(source.name, "sweep")
+        requests = app.ledger.due_requests(source.name, engine.now, 10_000_000)
+        for start in range(0, len(requests), _PAGE):
+            charts = app.ledger.charts(requests[start : start + _PAGE], engine.facts(), engine.now)
+            for chart in charts:
+                findings = findings_of(app.edition, chart, engine.client.bases)
+                found += [(source.name, need) for need in needs_of(findings, chart)]
+    return found
+
+
+def _old(need: Need, source: str) -> dict[str, Any]:
+    face = need.face
+    return {
+        "source": source,
+        "rule": face.rule.id,
+        "focus": face.focus,
+        "need": need.text,
+        "since": face.onset.isoformat() if face.onset else None,
+        "why": face.too_old_reason,
+        "title": face.words.title,
+    }
+
+
+def read_plan(text: bytes) -> frozenset[str]:
+    """The targets of a saved plan.
+
+    Raises:
+        UsageError: where the file is no plan.
+    """
+    try:
+        said = loads(text)
+        return frozenset(str(one["target"]) for one in said["writes"])
+    except (ValueError, TypeError, KeyError):
+        raise UsageError(
+            "this file is no plan", remedy="make one: baton sync --dry-run --plan FILE"
+        ) from None

@@ -1,0 +1,350 @@
+"""One rule, one focus, one moment: a finding. Pure: the facts of a chart and ``now`` in, nothing else.
+
+The order is: may it stand at all (``applies``, ``when``), is it done (``satisfied``), when (``onset``, ``opens``,
+``due``, ``ends``). Where the answer acts by now, it is asked once more with absence known since that moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from adapter.facts.facts import Facts
+from adapter.fhirjson import digest
+from adapter.mapping import moments
+from adapter.mapping.calendar import Calendar, calendar_of
+from adapter.mapping.durations import Duration, Unit
+from adapter.mapping.finding import Finding, Step, Tri
+from adapter.mapping.moments import Outcome, Timing
+from adapter.mapping.renewal import renewal
+from adapter.mapping.rules import Rule
+from adapter.mapping.scope import Freshness, Scope, Seen
+from adapter.mapping.template import Filled, Template, canonical, words
+from adapter.mapping.values import NO_TYPES, NOTHING, Verdict, both, records_in, verdict
+from adapter.model import EVIDENCE, Priority, Snapshot, SnapshotState, Task, Words
+
+LOOKBACK = Duration(14, Unit.DAYS)
+_HURRIED = frozenset({Priority.URGENT, Priority.ASAP, Priority.STAT})
+
+
+def evaluate(rule: Rule, focus: Snapshot, facts: Facts, *, now: datetime) -> Finding:
+    """Judge one focus by one rule.
+
+    Raises nothing: an expression that fails makes the finding unknown and stands in its ``errors``.
+    """
+    if focus.state is SnapshotState.QUARANTINED:
+        return Finding(rule, focus.ref, hold_policy=rule.hold, performer=rule.performer)
+    return _Evaluation(rule, focus, facts, now).finding()
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdicts:
+    applies: Verdict
+    when: Verdict
+    satisfied: Verdict
+
+    @property
+    def open(self) -> bool:
+        return self.when.tri is Tri.YES and self.satisfied.tri is Tri.NO
+
+    @property
+    def settled(self) -> bool:
+        """Whether no date can matter any more."""
+        return self.when.tri is Tri.NO or self.satisfied.tri is Tri.YES
+
+
+@dataclass(frozen=True, slots=True)
+class _Dates:
+    onset: datetime | None = None
+    onset_gaps: frozenset[str] = NOTHING
+    opens: Outcome = moments.UNKNOWN
+    due: Outcome = moments.ABSENT
+    ends: Outcome = moments.ABSENT
+    steps: tuple[Step, ...] = ()
+
+
+class _Evaluation:
+    """The working of :func:`evaluate`."""
+
+    def __init__(self, rule: Rule, focus: Snapshot, facts: Facts, now: datetime) -> None:
+        self.rule = rule
+        self.facts = facts
+        self.now = now
+        self.calendar: Calendar = calendar_of(facts.chart.source)
+        self.on_hold = focus.type == "ServiceRequest" and focus.body.get("status") == "on-hold"
+        self.focus = _as_judged(focus, self.on_hold)
+        self.max_age = timedelta(seconds=facts.chart.source.evidence_max_age_s)
+        self.seen = Seen()
+        self.scope = self._scope(None)
+
+    def finding(self) -> Finding:
+        """The whole judgement."""
+        verdicts = self._verdicts(self.scope)
+        if verdicts.when.tri is Tri.NO and not self.facts.chart.tasks:
+            return self._bare(verdicts)
+        need = self._need()
+        task = self._task(need.text)
+        if verdicts.settled and task is not None:
+            verdicts = self._closing_now(verdicts, task)
+        dates = _Dates() if verdicts.settled else self._dates(task)
+        verdicts = self._acting(verdicts, dates)
+        ended, verdicts = self._ended(verdicts, dates.ends)
+        too_old = self._too_old(dates) if not verdicts.settled else ""
+        missing, blind = self._gaps(verdicts, need, dates, task)
+        shown = verdicts.open
+        priority = _priority(self.focus)
+        return Finding(
+            rule=self.rule,
+            focus=self.focus.ref,
+            need=need.text,
+            applies=verdicts.applies.tri,
+            when=verdicts.when.tri,
+            satisfied=verdicts.satisfied.tri,
+            missing=missing,
+            errors=tuple(self.seen.errors),
+            onset=dates.onset,
+            opens=dates.opens.at,
+            opens_known=dates.opens.known and dates.onset is not None and need.text is not None,
+            due=dates.due.at,
+            due_is_day=bool(dates.due.mark and dates.due.mark.counts_days),
+            ends=dates.ends.at,
+            ended=ended,
+            old=bool(too_old),
+            too_old_reason=too_old,
+            steps=dates.steps,
+            words=self._words() if shown else Words(),
+            performer=self.rule.performer,
+            programme=self.rule.programme,
+            based_on=self._based_on() if shown else (),
+            opening=self._evidence(self.rule.opening.facts) if shown else (),
+            closing=self._closing() if verdicts.satisfied.tri is Tri.YES else (),
+            group=self._group() if shown else "",
+            renews=renewal(self.scope) if self._is_known(need.text) else None,
+            hold_policy=self.rule.hold,
+            urgent=priority in _HURRIED,
+            priority=priority,
+            next_look=self._next_look(verdicts, dates),
+            blind=blind,
+            on_hold=self.on_hold,
+        )
+
+    def _scope(self, acts: datetime | None) -> Scope:
+        freshness = Freshness(self.focus, self.now, acts, self.max_age)
+        return Scope(self.rule, self.focus, self.facts, self.calendar, freshness, self.seen)
+
+    def _bare(self, verdicts: _Verdicts) -> Finding:
+        """What is known of a *no* that nobody waits for."""
+        return Finding(
+            self.rule,
+            self.focus.ref,
+            applies=verdicts.applies.tri,
+            when=Tri.NO,
+            errors=tuple(self.seen.errors),
+            performer=self.rule.performer,
+            programme=self.rule.programme,
+            hold_policy=self.rule.hold,
+            next_look=self._soonest(self.seen.looks),
+            on_hold=self.on_hold,
+        )
+
+    # Verdicts
+
+    def _verdicts(self, scope: Scope) -> _Verdicts:
+        if self.focus.state is not SnapshotState.LIVE:
+            return _Verdicts(Verdict(Tri.NO), Verdict(Tri.NO), Verdict(Tri.UNKNOWN))
+        applies = scope.verdict(self.rule.applies)
+        when = applies if applies.tri is Tri.NO else both((applies, scope.verdict(self.rule.when)))
+        if when.tri is Tri.NO and not self.facts.chart.tasks:
+            return _Verdicts(applies, when, Verdict(Tri.UNKNOWN))
+        return _Verdicts(applies, when, scope.verdict(self.rule.satisfied))
+
+    def _closing_now(self, verdicts: _Verdicts, task: Task) -> _Verdicts:
+        """The verdicts that close an open task: absence known since it was opened, by evidence of today."""
+        begun = [at for at in (task.opened_at, task.opens) if at and at <= self.now]
+        return self._again(verdicts, max(begun)) if begun else verdicts
+
+    def _acting(self, verdicts: _Verdicts, dates: _Dates) -> _Verdicts:
+        """The verdicts as they are where the answer acts: absence known since the last moment that has come."""
+        opens = dates.opens.at if dates.opens.known else None
+        if verdicts.settled or opens is None or opens > self.now:
+            return verdicts
+        return self._again(verdicts, max([opens, *(s.at for s in dates.steps if s.at <= self.now)]))
+
+    def _again(self, verdicts: _Verdicts, acts: datetime) -> _Verdicts:
+        """The verdicts with absence known since ``acts``; the same ones where all that was read is."""
+        scope = self._scope(acts)
+        return verdicts if scope.all_fresh(scope.freshness) else self._verdicts(scope)
+
+    def _ended(self, verdicts: _Verdicts, ends: Outcome) -> tuple[bool, _Verdicts]:
+        """Once ``ends`` has passed, ``when`` is no; where it is unknown whether it has, unknown."""
+        if verdicts.settled or (ends.at is not None and ends.at > self.now):
+            return False, verdicts
+        if not ends.known:
+            when = both((verdicts.when, Verdict(Tri.UNKNOWN, ends.gaps)))
+            return False, replace(verdicts, when=when)
+        if ends.at is None:
+            return False, verdicts
+        return True, replace(verdicts, when=Verdict(Tri.NO))
+
+    # Dates
+
+    def _dates(self, task: Task | None) -> _Dates:
+        onset, gaps = self._onset()
+        said: dict[str, datetime | None] = {"onset": onset}
+        opened = task.opened_at if task and task.opened_at else None
+        timing = Timing(self.scope, said, opened or self.now, opened is not None)
+        opens = moments.opening(self.rule.opens, timing) if onset else Outcome(known=False, gaps=gaps)
+        said["opens"] = opens.at if opens.known else None
+        actual = opened or max(self.now, opens.at or self.now)
+        due = moments.due(self.rule.due, replace(timing, opened=actual))
+        said["due"] = due.at
+        ends = moments.latest(self.rule.ends, timing, whole_days=True) if self.rule.ends else moments.ABSENT
+        return _Dates(onset, gaps, opens, due, ends, self._steps(due.at))
+
+    def _onset(self) -> tuple[datetime | None, frozenset[str]]:
+        """When the need arose, or the gaps because of which nobody knows."""
+        if self.rule.onset is not None:
+            value = self.scope.first(self.rule.onset)
+            found = moments.instant_of(value, self.scope)
+            if found is not None or value.gaps:
+                return found, value.gaps if found is None else NOTHING
+        return self.focus.first_seen or self.focus.received_at, NOTHING
+
+    def _too_old(self, dates: _Dates) -> str:
+        if dates.onset is None:
+            return ""
+        max_age = self.scope.duration(self.rule.max_age) if self.rule.max_age else None
+        if max_age and dates.onset < self.calendar.before(self.now, max_age):
+            return "max_age"
+        source = self.facts.chart.source
+        live_from = source.live_from_rules.get(self.rule.id, source.live_from)
+        lookback = self.scope.duration(self.rule.lookback) if self.rule.lookback else max_age or LOOKBACK
+        if live_from and dates.onset < self.calendar.before(live_from, lookback):
+            return "live_from"
+        return ""
+
+    def _steps(self, due: datetime | None) -> tuple[Step, ...]:
+        if due is None:
+            return ()
+        steps = []
+        for told in self.rule.escalate:
+            by = self.scope.duration(told.by) if told.by is not None else Duration(0, Unit.HOURS)
+            effect = [told.priority or "", told.tell]
+            id = digest(["due", str(by), *effect])[:12]
+            steps.append(Step(id, self.calendar.after(due, by), told.priority, told.tell))
+        return tuple(sorted(steps, key=lambda step: (step.at, step.id)))
+
+    def _next_look(self, verdicts: _Verdicts, dates: _Dates) -> datetime | None:
+        """The next moment at which time alone can change the finding."""
+        looks = list(self.seen.looks)
+        if not verdicts.settled:
+            looks += [at for at in (dates.opens.at, dates.due.at, dates.ends.at) if at]
+            looks += [step.at for step in dates.steps]
+            if dates.opens.at and dates.opens.at <= self.now:
+                looks += self._expiries()
+        return self._soonest(looks)
+
+    def _expiries(self) -> Iterable[datetime]:
+        """When evidence that a need stands on becomes too old to act on."""
+        for type in self.seen.types & set(EVIDENCE):
+            known = self.scope.known(type)
+            if known.at is not None and not known.declared_none and not known.blind:
+                yield known.at + self.max_age
+
+    def _soonest(self, looks: Iterable[datetime]) -> datetime | None:
+        return min((look for look in looks if look > self.now), default=None)
+
+    # What is missing
+
+    def _gaps(
+        self, verdicts: _Verdicts, need: Filled, dates: _Dates, task: Task | None
+    ) -> tuple[frozenset[str], frozenset[str]]:
+        """Types that a reading could settle, and those that nobody can read.
+
+        A need that no reading can open is not read for: but an open task needs neither need nor ``opens``.
+        """
+        if verdicts.settled:
+            return NOTHING, NOTHING
+        unknown = [v.gaps for v in (verdicts.when, verdicts.satisfied) if v.tri is Tri.UNKNOWN]
+        dated = [need.gaps] if need.text is None else []
+        dated += [] if dates.opens.known else [dates.opens.gaps | dates.onset_gaps]
+        gaps = frozenset().union(*unknown, *dated, dates.due.gaps) - NO_TYPES
+        blind = frozenset(type for type in gaps if self.scope.known(type).blind)
+        decisive = unknown if task is not None else unknown + dated
+        hopeless = any(not (part - NO_TYPES - blind) for part in decisive)
+        return (NOTHING if hopeless else gaps - blind), blind
+
+    # Identity, words, evidence
+
+    def _need(self) -> Filled:
+        return self._canonical(self.rule.need)
+
+    def _canonical(self, template: Template) -> Filled:
+        return canonical(template, self.scope.first, self.facts.bases)
+
+    def _group(self) -> str:
+        return (self._canonical(self.rule.group).text or "") if self.rule.group else ""
+
+    def _words(self) -> Words:
+        zone, spoken = self.scope.zone, self.scope.spoken
+        rule = self.rule
+        errors = dict(self.seen.errors)
+        said = Words(*(words(text, spoken, zone) for text in (rule.title, rule.next, rule.reason)))
+        self.seen.errors = errors  # a word that fails leaves a gap, not an unknown
+        return said
+
+    def _task(self, need: str | None) -> Task | None:
+        """The open task of this need; else the one of this rule and focus."""
+        open_tasks = [task for task in self.facts.chart.tasks if task.open]
+        by_need = [task for task in open_tasks if need is not None and task.need == need]
+        own = [task for task in open_tasks if task.rule == self.rule.id and task.focus == self.focus.ref]
+        return next(iter(by_need or own), None)
+
+    def _is_known(self, need: str | None) -> bool:
+        tasks = self.facts.chart.tasks
+        return any(task.focus == self.focus.ref or (need and task.need == need) for task in tasks)
+
+    def _based_on(self) -> tuple[str, ...]:
+        if self.focus.type != "Appointment":
+            return ()
+        orders = self.facts.fact("orders", self.focus).records
+        return tuple(record["ref"] for record in orders if "ref" in record)
+
+    def _evidence(self, names: Iterable[str]) -> tuple[str, ...]:
+        refs = {self.focus.ref: None}
+        for name in sorted(names):
+            for record in records_in(self.scope.value_of(name).items):
+                if isinstance(record.get("ref"), str):
+                    refs[record["ref"]] = None
+        return tuple(refs)
+
+    def _closing(self) -> tuple[str, ...]:
+        """The records that satisfy the rule each by itself; all that it reads where none does."""
+        found: list[str] = []
+        for name in sorted(self.rule.closing.facts):
+            for record in records_in(self.scope.value_of(name).items):
+                if isinstance(record.get("ref"), str) and self._alone(name, record):
+                    found.append(record["ref"])
+        return tuple(dict.fromkeys(found)) or self._evidence(self.rule.closing.facts)
+
+    def _alone(self, name: str, record: object) -> bool:
+        errors = dict(self.seen.errors)
+        found = verdict(self.scope.with_only(name, record, self.rule.closing.facts, self.rule.satisfied))
+        self.seen.errors = errors
+        return found is not None and found.tri is Tri.YES
+
+
+def _as_judged(focus: Snapshot, on_hold: bool) -> Snapshot:
+    """The focus as rules see it: an order on hold is judged as active, a status "unknown" is absent."""
+    status = focus.body.get("status")
+    if on_hold:
+        return replace(focus, body={**focus.body, "status": "active"})
+    if status == "unknown":
+        return replace(focus, body={k: v for k, v in focus.body.items() if k != "status"})
+    return focus
+
+
+def _priority(focus: Snapshot) -> Priority:
+    code = focus.body.get("priority")
+    return Priority(code) if isinstance(code, str) and code in set(Priority) else Priority.ROUTINE

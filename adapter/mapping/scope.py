@@ -1,0 +1,261 @@
+"""What the expressions of one rule see while they are evaluated on one focus: facts, parameters, functions.
+
+Here absence gets its date. A fact whose types are not known since the cause "may contain more": its value carries
+the types as gaps, and what rests on absence is then unknown (CONSISTENCY F3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, tzinfo
+from functools import partial
+from typing import Any
+
+from adapter.facts.facts import FUNCTION_TYPES, Fact, Facts, Told
+from adapter.mapping.calendar import Calendar
+from adapter.mapping.durations import Duration, parse_duration
+from adapter.mapping.fhirpath import Env, EvaluationError, Expression, FunctionSpec, Value
+from adapter.mapping.finding import Tri
+from adapter.mapping.rules import Rule, Span
+from adapter.mapping.values import ABSENT, ALWAYS, DISPUTED, ERROR, Chain, Verdict, verdict
+from adapter.mapping.valuesets import ValueSets
+from adapter.model import EVIDENCE, Known, Snapshot
+
+UNKNOWN_TYPE = Known()
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """Since when absence has to be known.
+
+    ``acts`` is the moment at which the answer acts (the need opens, a step falls due); None where it does not act
+    yet. What acts on evidence must not rest on an old reading of it either.
+    """
+
+    focus: Snapshot
+    now: datetime
+    acts: datetime | None = None
+    max_age: timedelta = timedelta(hours=1)
+
+    def holds(self, type: str, known: Known) -> bool:
+        """Whether absence of a type may be believed."""
+        if known.declared_none:
+            return True
+        if known.blind or known.bounded or known.at is None or not self._after_focus(type, known):
+            return False
+        if self.acts is None:
+            return True
+        if type in EVIDENCE and self.now >= known.at + self.max_age:
+            return False
+        return known.at >= self.acts.replace(microsecond=0)  # Date headers have whole seconds
+
+    def _after_focus(self, type: str, known: Known) -> bool:
+        """Known by a walk or read that began after the focus came, or by the very walk that brought it."""
+        focus = self.focus
+        if type == focus.type and focus.walk_seq and known.seq >= focus.walk_seq:
+            return True
+        received = focus.received_at
+        after = received is None or (known.at is not None and known.at >= received.replace(microsecond=0))
+        return after and known.seq > focus.received_seq
+
+
+@dataclass(slots=True)
+class Seen:
+    """What an evaluation came across, over all its expressions."""
+
+    types: set[str] = field(default_factory=set)
+    errors: dict[str, None] = field(default_factory=dict)
+    looks: list[datetime] = field(default_factory=list)
+
+
+class Scope:
+    """Evaluates expressions of one rule on one focus."""
+
+    def __init__(
+        self,
+        rule: Rule,
+        focus: Snapshot,
+        facts: Facts,
+        calendar: Calendar,
+        freshness: Freshness,
+        seen: Seen,
+    ) -> None:
+        self.rule = rule
+        self.focus = focus
+        self.facts = facts
+        self.calendar = calendar
+        self.freshness = freshness
+        self.seen = seen
+        self.zone: tzinfo = facts.chart.source.zone
+        self._overrides = facts.chart.source.parameters.get(rule.mapping, {})
+        self._env = Env(
+            resource=focus.body, variables=self._variables(), functions=self._functions(), zone=self.zone
+        )
+
+    def value(self, expression: Expression) -> Value:
+        """The value of an expression; one that fails is empty, with :data:`ERROR` as its gap.
+
+        That an element is absent is no gap here: nothing has to be read to know it.
+        """
+        try:
+            value = expression.evaluate(self._env)
+            return Value(value.items, value.gaps - ABSENT) if value.gaps & ABSENT else value
+        except EvaluationError:
+            return self._failed(expression)
+        except Exception:  # a rule that trips over odd data must not take the person's other rules down (F50)
+            return self._failed(expression)
+
+    def verdict(self, expression: Expression | None) -> Verdict:
+        """The truth of an expression; yes where there is none."""
+        if expression is None:
+            return ALWAYS
+        found = verdict(self.value(expression))
+        return found if found is not None else Verdict(Tri.UNKNOWN, self._failed(expression).gaps)
+
+    def first(self, chain: Chain) -> Value:
+        """The first value that is not empty. An unknown one before it makes the whole unknown."""
+        for part in chain.parts:
+            value = self.value(part)
+            if value.items or value.gaps:
+                return value
+        return Value([])
+
+    def spoken(self, chain: Chain) -> Value:
+        """As :meth:`first`, but what is unknown is passed over: for words."""
+        for part in chain.parts:
+            value = self.value(part)
+            if value.items:
+                return value
+        return Value([])
+
+    def duration(self, span: Span) -> Duration:
+        """A duration, with a parameter's override by this source."""
+        if isinstance(span, Duration):
+            return span
+        override = self._overrides.get(span.name)
+        return (parse_duration(override) if isinstance(override, str) else None) or span.default
+
+    def known(self, type: str) -> Known:
+        """Up to when a type's absence is known for this person."""
+        return self.facts.chart.known.get(type, UNKNOWN_TYPE)
+
+    def all_fresh(self, freshness: Freshness) -> bool:
+        """Whether everything that was read so far would count under another freshness, too."""
+        return all(freshness.holds(type, self.known(type)) for type in self.seen.types)
+
+    def value_of(self, name: str) -> Value:
+        """A fact by name."""
+        return self._fact(name)
+
+    def answer_of(self, name: str) -> Value:
+        """What an engine function without arguments says about the focus."""
+        return FUNCTIONS[name](self, Value([]), ())
+
+    def with_only(self, name: str, record: object, others: frozenset[str], expression: Expression) -> Value:
+        """An expression where one fact holds one record, and the other facts nothing."""
+        variables = {**self._variables(), **{other: Value([]) for other in others}, name: Value([record])}
+        env = Env(resource=self.focus.body, variables=variables, functions=self._functions(), zone=self.zone)
+        try:
+            return expression.evaluate(env)
+        except Exception:  # odd data again: it proves nothing
+            return Value([])
+
+    def _failed(self, expression: Expression) -> Value:
+        self.seen.errors[f"{self.rule.mapping}/{self.rule.id}: {expression.text}"] = None
+        return Value([], frozenset({ERROR}))
+
+    def _variables(self) -> dict[str, Value | Callable[[], Value]]:
+        given: dict[str, Value | Callable[[], Value]] = {
+            "resource": Value([self.focus.body]),
+            "ref": Value([self.focus.ref]),
+        }
+        for name in self.rule.variables:
+            given[name] = partial(self._fact, name)
+        for name in self.rule.constants:
+            given[name] = Value(as_list(self._overrides.get(name, self.rule.parameters[name])))
+        return given
+
+    def _functions(self) -> dict[str, Callable[..., Value]]:
+        return {name: partial(FUNCTIONS[name], self) for name in self.rule.functions}
+
+    def _fact(self, name: str) -> Value:
+        return self._open(self.facts.fact(name, self.focus))
+
+    def _open(self, fact: Fact) -> Value:
+        self.seen.types |= fact.types
+        if fact.until is not None:
+            self.seen.looks.append(fact.until)
+        stale = {type for type in fact.types if not self.freshness.holds(type, self.known(type))}
+        gaps = fact.gaps | stale
+        return Value(list(fact.records), gaps - ABSENT | {DISPUTED} if gaps & ABSENT else gaps)
+
+    def told(self, told: Told) -> Value:
+        """What a function of the facts says."""
+        return Value([told.value]) if told.value is not None else Value([], told.types)
+
+    def marked(self, code: str, value: str) -> Value:
+        """Times at which a person set a business status on our newest task of a code and this focus."""
+        return self._open(self.facts.marked(code, value, self.focus))
+
+
+def as_list(value: Any) -> list[Any]:
+    """A parameter's value as a collection."""
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+
+
+def _kind(scope: Scope, _input: Value, _args: Sequence[Value]) -> Value:
+    return scope.told(scope.facts.kind(scope.focus))
+
+
+def _cancelled_by(scope: Scope, _input: Value, _args: Sequence[Value]) -> Value:
+    return scope.told(scope.facts.cancelledBy(scope.focus))
+
+
+def _completed_means(scope: Scope, _input: Value, _args: Sequence[Value]) -> Value:
+    return scope.told(scope.facts.completedMeans())
+
+
+def _is_order_to_act(scope: Scope, _input: Value, _args: Sequence[Value]) -> Value:
+    return scope.told(scope.facts.isOrderToAct(scope.focus))
+
+
+def _marked(scope: Scope, _input: Value, args: Sequence[Value]) -> Value:
+    return scope.marked(str(args[0].items[0]), str(args[1].items[0]))
+
+
+def _member_of(scope: Scope, given: Value, args: Sequence[Value]) -> Value:
+    name = args[0]
+    sets = scope.facts.codebook.valuesets
+    if not isinstance(sets, ValueSets):
+        return Value([])
+    found = sets.member_of(given.items, str(name.items[0]))
+    if found or (found is False and not given.gaps):
+        return Value([found])
+    return Value([], given.gaps)
+
+
+FUNCTIONS: Mapping[str, Callable[..., Value]] = {
+    "kind": _kind,
+    "cancelledBy": _cancelled_by,
+    "completedMeans": _completed_means,
+    "isOrderToAct": _is_order_to_act,
+    "marked": _marked,
+    "memberOf": _member_of,
+}
+"""The engine's own functions. Each gets the scope, the collection that it is called on, and its arguments."""
+
+
+def _without_focus(*_given: object) -> Value:
+    raise EvaluationError("this function needs a focus")
+
+
+def _spec(name: str, arguments: int) -> FunctionSpec:
+    types = FUNCTION_TYPES.get(name, frozenset())
+    return FunctionSpec(name, arguments, arguments, _without_focus, types, on_focus=name != "memberOf")
+
+
+SPECS: Mapping[str, FunctionSpec] = {
+    name: _spec(name, {"marked": 2, "memberOf": 1}.get(name, 0)) for name in FUNCTIONS
+}
+"""What the parser has to know of them. Their ``call`` comes with the focus, at evaluation."""
