@@ -78,6 +78,7 @@ class SyncReport:
     tasks: Counter[str] = field(default_factory=Counter)
     writes: Counter[str] = field(default_factory=Counter)
     differences: list[str] = field(default_factory=list)
+    targets: list[str] = field(default_factory=list)
     holds: list[int] = field(default_factory=list)
     failed: int = 0
 
@@ -431,6 +432,9 @@ class Engine:
         *,
         dry_run: bool,
     ) -> None:
+        if dry_run:
+            wanted = self.ledger.due_writes(self.settings.name, self.now, 10_000_000)
+            report.targets += [row.target for row in wanted]
         for _ in range(ROUNDS):
             done = delivery.run(self.now, dry_run=dry_run)
             self._written(done, report, mine)
