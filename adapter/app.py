@@ -31,6 +31,7 @@ from adapter.mapping.rules import Edition
 from adapter.model import Event, Task
 from adapter.settings import Settings, SourceSettings, packaged
 from adapter.writeback import purge as purging
+from adapter.writeback.render import day_text
 
 __all__ = ["App", "SourceCheck", "SourceReport", "SyncReport", "open_ledger", "row_of"]
 
@@ -226,7 +227,9 @@ class App:
             "when": rule.when.text if rule and rule.when else "",
             "satisfied": rule.satisfied.text if rule else "",
         }
-        row["evidence"] = [self._with_version(task.source, ref) for ref in (task.focus, *task.opening)]
+        row["evidence"] = [
+            self._with_version(task.source, ref) for ref in dict.fromkeys((task.focus, *task.opening))
+        ]
         row["closing"] = [self._with_version(task.source, ref) for ref in task.closing]
         row["focus_state"] = focus.state.value if focus else "not stored"
         row["history"] = [
@@ -258,7 +261,8 @@ class App:
             lines.append(_why_closed(task))
         elif task.due:
             lines.append(
-                f"It is due {task.due.isoformat()}; after that it escalates as its rule says and stays open."
+                f"It is due {day_text(task.due, self._source(task.source).zone)}; after that it stays open"
+                " and escalates as its rule says."
             )
         if task.mark:
             lines.append("It closes by itself after two business days without a person's touch.")

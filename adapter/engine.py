@@ -449,6 +449,8 @@ class Engine:
         report.writes["unchanged"] += done.unchanged
         report.writes["parked"] += done.parked
         report.differences += done.differences
+        for difference in done.differences:  # a dry run counts what it would write
+            report.writes[difference.lstrip("+~- ").partition("/")[0]] += 1
         mine.errors += done.errors
         mine.failed = mine.failed or done.refused
 

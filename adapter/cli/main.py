@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import sys
 import traceback
 from pathlib import Path
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from adapter import __version__
 from adapter.cli import care, keep, rules, run
@@ -58,13 +57,14 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         code = cli(args=arguments, standalone_mode=False)
         return code if isinstance(code, int) else 0
-    except click.exceptions.Exit as done:
+    except typer.Exit as done:
         return done.exit_code
-    except click.exceptions.Abort:
+    except typer.Abort:
         tell("stopped")
         return 1
-    except click.ClickException as wrong:
-        wrong.show(sys.stderr)
+    except TyperException as wrong:
+        said = wrong.format_message() if hasattr(wrong, "format_message") else str(wrong)
+        tell(f"baton: {said} → see: baton --help")
         return 2
     except ConfigError as wrong:
         tell(f"baton: {wrong}")

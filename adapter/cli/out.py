@@ -14,7 +14,8 @@ from rich.table import Table
 from adapter.engine import Progress
 from adapter.fhirjson import dumps
 
-stdout = Console(highlight=False, soft_wrap=True)
+# In a pipe there is no screen to fit: lines stay whole, so that grep and awk can work on them.
+stdout = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
