@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from adapter.clock import Clock
-from adapter.errors import Gone, NotFound, ServerError, Unsafe, UsageError
+from adapter.errors import AccessRefused, Gone, NotFound, ServerError, Unsafe, UsageError
 from adapter.facts.keep import Keeper
 from adapter.fhir import Capability, FhirClient, Limits
 from adapter.fhirjson import digest, loads
@@ -213,7 +213,8 @@ class Engine:
         mine.errors += patients.refresh_pending().errors
         self._reread(context, mine)
         facts = self.facts()
-        reconciler = self._reconciler(facts, context, patients)
+        unread: set[str] = set()
+        reconciler = self._reconciler(facts, context, patients, unread)
         progress(f"{name}: looking")
         self._looked(reconciler.run(self.now), report, mine)
         if writer is not None and not self._suspect(mine):
@@ -221,6 +222,7 @@ class Engine:
             self._deliver(
                 self._delivery(writer, facts, options), reconciler, report, mine, dry_run=options.dry_run
             )
+        mine.errors += sorted(unread)
 
     def known_to_ledger(self) -> None:
         """Save what the ledger has to know of this source before anything else: its key, drawn once."""
@@ -367,15 +369,19 @@ class Engine:
         paused = self.ledger.note(PAUSED_RULES)
         return replace(facts, disabled=facts.disabled | set(loads(paused))) if paused else facts
 
-    def _reconciler(self, facts: SourceFacts, context: PollingContext, patients: PatientReader) -> Reconciler:
+    def _reconciler(
+        self, facts: SourceFacts, context: PollingContext, patients: PatientReader, unread: set[str]
+    ) -> Reconciler:
+        """``unread`` gathers what could not be read for somebody, without saying for whom."""
         evidence = Evidence(context, patients)
 
         def read(persons: Sequence[str], types: frozenset[str]) -> frozenset[str]:
-            done = {
-                type
-                for type in sorted(types)
-                if all([evidence.read_for(patient, type).complete for patient in persons])
-            }
+            done = set()
+            for type in sorted(types):
+                reports = [evidence.read_for(patient, type) for patient in persons]
+                if all(report.complete for report in reports):
+                    done.add(type)
+                unread.update(f"{type} cannot be read ({r.reason})" for r in reports if r.reason)
             return frozenset(done)
 
         return Reconciler(
@@ -488,12 +494,23 @@ class Engine:
         return SourceCheck(name, True, lines)
 
     def _spoken_to(self) -> list[str]:
-        """One read with the token: metadata is often open, data is not."""
-        try:
-            self.client.search("Appointment", [("_count", "1")])
-        except ServerError as fault:
-            return [f"reading is refused: {fault}"]
-        return []
+        """One search of each type with the token: metadata is often open, data is not."""
+        lines = []
+        for type in sorted({*POLLED, *EVIDENCE, "Task"} - set(self.settings.types)):
+            try:
+                self.client.search(type, [("_count", "1")])
+            except (AccessRefused, NotFound) as fault:
+                rules = [rule.id for rule in self.edition.touched_by(type)]
+                what = f"; the rules that need it do nothing: {', '.join(rules)}" if rules else ""
+                lines.append(f"{type} cannot be read ({fault.status}){what}")
+                if type == "Encounter":
+                    lines.append(
+                        "without Encounter nobody knows who lies in hospital, and no outreach task opens; "
+                        "if this EHR has none, say `types: {Encounter: none}`"
+                    )
+            except ServerError:
+                continue  # many EHRs search only by patient: what that means shows when they are polled
+        return lines
 
     def _mentions(self) -> list[str]:
         lines = []

@@ -17,7 +17,18 @@ from adapter.ledger.fold import as_set, difference, fold
 from adapter.mapping.calendar import Calendar
 from adapter.mapping.durations import Duration, Unit
 from adapter.mapping.finding import Finding
-from adapter.model import Chart, Event, EventKind, Plan, Priority, SnapshotState, Task, TaskStatus, Words
+from adapter.model import (
+    Chart,
+    Event,
+    EventKind,
+    Known,
+    Plan,
+    Priority,
+    SnapshotState,
+    Task,
+    TaskStatus,
+    Words,
+)
 from adapter.reconcile.needs import Need, Verdict, need_key
 
 UNTOUCHED_DAYS = 2  # business days after which a marked, untouched task closes by itself
@@ -140,8 +151,10 @@ class Deciding:
             self.missing |= self.guard.missing
             self.looks.append(self.now + _RECHECK)
             return
-        if need.face.hold_policy != "none":
+        if self._hospital_unknown(need.face):
             self.missing |= self.guard.wants
+            self.looks.append(self.now + _RECHECK)
+            return
         if self._held(need.face):
             self.looks.append(self.now + _RECHECK)
             return
@@ -153,6 +166,12 @@ class Deciding:
         self._say(self.rows[task.id], face)
         self._escalate(self.rows[task.id], face)
         self._wanted(task.id)
+
+    def _hospital_unknown(self, face: Finding) -> bool:
+        """Nobody is called while it is not known whether the patient lies in hospital: guards have three values."""
+        if face.hold_policy == "none":
+            return False
+        return bool(self.guard.wants) or bool(self.chart.known.get("Encounter", Known()).blind)
 
     def _made(self, need: Need, key: str, generation: int, follows: str) -> Task:
         face, rule = need.face, need.face.rule

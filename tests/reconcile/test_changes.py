@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from adapter.facts.patient import PatientGuard
 from adapter.mapping.finding import Step, Tri
-from adapter.model import Chart, Event, EventKind, Priority, SnapshotState, TaskStatus
+from adapter.model import Chart, Event, EventKind, Known, Priority, SnapshotState, TaskStatus
 from tests.reconcile.making import NOW, after, chart, decide, finding, opened, rule, snapshot
 
 
@@ -109,6 +109,15 @@ def test_nobody_is_called_while_the_patient_is_in_hospital() -> None:
     guard = PatientGuard(hold="in-hospital")
     assert decide(chart(), finding(), guard=guard).events == ()
     assert kinds(decide(chart(), finding(hold_policy="none"), guard=guard)) == ["opened"]
+
+
+def test_nobody_is_called_while_it_is_unknown_whether_the_patient_is_in_hospital() -> None:
+    unread = PatientGuard(wants=frozenset({"Encounter"}))
+    decision = decide(chart(), finding(), guard=unread)
+    assert decision.events == () and decision.missing == {"Encounter"} and decision.next_look is not None
+    refused = replace(chart(), known={"Encounter": Known(blind="403")})
+    assert decide(refused, finding()).events == ()
+    assert kinds(decide(refused, finding(hold_policy="none"))) == ["opened"]
 
 
 # --- one need, one task
