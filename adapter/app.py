@@ -23,7 +23,7 @@ from adapter.engine import (
     SyncReport,
     edition_of,
 )
-from adapter.errors import BatonError, UsageError
+from adapter.errors import BatonError, Unsafe, UsageError
 from adapter.fhirjson import loads
 from adapter.ledger import Ledger
 from adapter.mapping.loader import load
@@ -108,18 +108,24 @@ class App:
 
         Raises:
             LedgerLocked: another Baton works on this ledger.
-            Unsafe: this ledger may not write there; nothing was written.
+            Unsafe: this ledger may not write at a source; nothing was written there, the other sources were done.
         """
         options = PassOptions(take_over, dry_run, only, progress or _silent)
         if dry_run:
             return self._rehearse(options)
         report = SyncReport()
+        unsafe: Unsafe | None = None
         with self.ledger.lock("sync"):
             run = self.ledger.begin_run("sync")
             self._activate()
             for source in self.settings.sources:
-                self.engine(source.name).run_pass(report, options)
+                try:
+                    self.engine(source.name).run_pass(report, options)
+                except Unsafe as fault:  # the other sources go on; a person is told at the end
+                    unsafe = unsafe or fault
             self.ledger.end_run(run, report.as_json())
+        if unsafe is not None:
+            raise unsafe
         return report
 
     def _activate(self) -> None:

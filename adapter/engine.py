@@ -425,7 +425,11 @@ class Engine:
 
     def _delivery(self, writer: WriterContext, facts: SourceFacts, options: PassOptions) -> Delivery:
         settings = DeliverySettings(
-            source=facts, tags=self._tags(), security=self._security(), only=options.only
+            source=facts,
+            tags=self._tags(),
+            security=self._security(),
+            longest_request_s=self.settings.limits.total.total_seconds() + 30.0,
+            only=options.only,
         )
         return Delivery(self.client, self.ledger, writer, settings, keeper=self.keeper)
 
