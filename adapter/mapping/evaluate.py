@@ -266,7 +266,10 @@ class _Evaluation:
         """
         if verdicts.settled:
             return NOTHING, NOTHING
-        unknown = [v.gaps for v in (verdicts.when, verdicts.satisfied) if v.tri is Tri.UNKNOWN]
+        # First whether there is a need at all: what would satisfy it is read only for those who have it.
+        first = verdicts.when.tri is Tri.UNKNOWN and task is None
+        asked = (verdicts.when,) if first else (verdicts.when, verdicts.satisfied)
+        unknown = [v.gaps for v in asked if v.tri is Tri.UNKNOWN]
         dated = [need.gaps] if need.text is None else []
         dated += [] if dates.opens.known else [dates.opens.gaps | dates.onset_gaps]
         gaps = frozenset().union(*unknown, *dated, dates.due.gaps) - NO_TYPES
