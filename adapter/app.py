@@ -22,6 +22,7 @@ from adapter.engine import (
     SourceReport,
     SyncReport,
     edition_of,
+    no_progress,
 )
 from adapter.errors import BatonError, Unsafe, UsageError
 from adapter.fhirjson import loads
@@ -110,7 +111,7 @@ class App:
             LedgerLocked: another Baton works on this ledger.
             Unsafe: this ledger may not write at a source; nothing was written there, the other sources were done.
         """
-        options = PassOptions(take_over, dry_run, only, progress or _silent)
+        options = PassOptions(take_over, dry_run, only, progress or no_progress)
         if dry_run:
             return self._rehearse(options)
         report = SyncReport()
@@ -173,7 +174,7 @@ class App:
         engine.refuse_production("seed")
         for number, resource in enumerate(resources, 1):
             engine.client.put_new(dict(resource), only_if_absent=False)
-            (progress or _silent)(f"seeded {number} of {len(resources)}")
+            (progress or no_progress)("seeding", number, len(resources))
         return len(resources)
 
     def purge(self, source: str, run: str) -> dict[str, int]:
@@ -333,7 +334,3 @@ def _why_closed(task: Task) -> str:
         "command": "It was withdrawn by command and stays silent until its facts change.",
     }
     return said.get(task.closed_by, "It is closed.")
-
-
-def _silent(_: str) -> None:
-    return None

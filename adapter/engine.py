@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from adapter.clock import Clock
 from adapter.errors import AccessRefused, Gone, NotFound, ServerError, Unsafe, UsageError
@@ -40,7 +40,16 @@ MOVED_SAMPLE = 50  # known ids that must be found at a new base URL
 ROUNDS = 5  # of write, read back, look again within one pass
 HTEST = {"system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": "HTEST"}
 PAUSED_RULES = "paused-rules"  # the ledger's note of rules that a person has paused or withdrawn
-Progress = Callable[[str], None]
+
+
+class Progress(Protocol):
+    """Told what is going on, and how far where that is known."""
+
+    def __call__(self, text: str, done: int = 0, total: int = 0) -> None: ...
+
+
+def no_progress(text: str, done: int = 0, total: int = 0) -> None:
+    """Nobody is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +63,7 @@ class PassOptions:
     take_over: bool = False
     dry_run: bool = False
     only: frozenset[str] | None = None
-    progress: Progress = field(default=lambda _: None)
+    progress: Progress = no_progress
 
 
 @dataclass(slots=True)
@@ -216,7 +225,11 @@ class Engine:
         unread: set[str] = set()
         reconciler = self._reconciler(facts, context, patients, unread)
         progress(f"{name}: looking")
-        self._looked(reconciler.run(self.now), report, mine)
+        people = len(self.ledger.requests(name))
+        looked = reconciler.run(
+            self.now, told=lambda done: progress(f"{name}: looking", done, max(people, done))
+        )
+        self._looked(looked, report, mine)
         if writer is not None and not self._suspect(mine):
             progress(f"{name}: writing")
             self._deliver(

@@ -9,9 +9,11 @@ from datetime import datetime
 from typing import Any
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
 from rich.table import Table
 
-from adapter.engine import Progress
+from adapter.engine import Progress, no_progress
 from adapter.fhirjson import dumps
 
 # In a pipe there is no screen to fit: lines stay whole, so that grep and awk can work on them.
@@ -58,9 +60,15 @@ def local(text: str | None) -> str:
 
 @contextmanager
 def progress(begin: str) -> Iterator[Progress]:
-    """A spinner that says what is going on, on a terminal; nothing in a pipe."""
+    """A bar that says what is going on, on a terminal; nothing in a pipe."""
     if not stderr.is_terminal:
-        yield lambda _: None
+        yield no_progress
         return
-    with stderr.status(begin) as status:
-        yield lambda text: status.update(text)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bar(*columns, console=stderr, transient=True) as bar:
+        task = bar.add_task(begin, total=None)
+
+        def told(text: str, done: int = 0, total: int = 0) -> None:
+            bar.update(task, description=text, completed=done, total=total or None)
+
+        yield told

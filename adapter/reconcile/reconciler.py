@@ -152,12 +152,15 @@ class Reconciler:
         self._evidence = evidence
         self._flood_limit = flood_limit
 
-    def run(self, now: datetime, *, at_most: int = 1_000_000) -> Looked:
-        """Look at everybody who asks, until nobody does (each person a bounded number of times)."""
+    def run(self, now: datetime, *, told: Callable[[int], None] | None = None) -> Looked:
+        """Look at everybody who asks, until nobody does (each person a bounded number of times).
+
+        ``told`` hears after each page how many persons were looked at.
+        """
         total = Looked()
         self._hold_floods(now, total)
         tries: Counter[str] = Counter()
-        while total.persons < at_most:
+        while True:
             requests = [
                 r for r in self.ledger.due_requests(self.facts.name, now, PAGE) if tries[r.person] < ROUNDS
             ]
@@ -165,6 +168,8 @@ class Reconciler:
                 return total
             tries.update(r.person for r in requests)
             total.add(self._page_of(requests, now))
+            if told is not None:
+                told(total.persons)
         return total
 
     def _page_of(self, requests: Sequence[Request], now: datetime) -> Looked:
