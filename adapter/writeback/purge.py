@@ -1,9 +1,9 @@
 """Cleaning up after a test: everything that a run has written or seeded, and nothing else.
 
-Only on sources whose environment is ``test``, and only resources that carry the run's tag and the test
-label HTEST (WORKFLOW 5.10). Care plans go first, then Tasks, Device and seeds, each before what it names:
-a server that enforces references refuses any other order (409 on HAPI), so what is refused is tried again
-after the rest.
+Only on sources whose environment is ``test``, and only resources that carry the test label HTEST and the
+run's tag, or that Baton wrote about the run's Patients (WORKFLOW 5.10). Care plans go first, then Tasks,
+Device and seeds, each before what it names: a server that enforces references refuses any other order (409
+on HAPI), so what is refused is tried again after the rest.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from adapter.errors import (
 )
 from adapter.fhir import FhirClient
 from adapter.model import Json
+from adapter.references import parse_reference
 from adapter.writeback import codes
 
 #: What a seeded cohort may hold, each type before those that it names.
@@ -106,21 +107,33 @@ def find(
     found: dict[str, None] = {}
     bare: dict[str, None] = {}
     unsearched: list[str] = []
+    marks: list[str] = []
     own = {
         "CarePlan": f"{codes.plan_system(namespace)}|",
         "Task": f"{codes.task_system(namespace)}|",
         "Device": f"{codes.WRITERS}|{namespace}",
     }
     tag = f"{run_tag['system']}|{run_tag['code']}"
+    patients = _patients(client, tag, run_tag)
     for kind in _in_order(types):
         queries = [("_tag", tag)] + ([("identifier", own[kind])] if kind in own else [])
         for query in queries:
             try:
                 for resource in _all(client, kind, query):
-                    target = found if _is_test(resource, run_tag) else bare
-                    target[f"{kind}/{resource.get('id', '')}"] = None
+                    mine = _is_test(resource, run_tag) or (
+                        query[0] == "identifier" and _is_about(resource, patients)
+                    )
+                    target = found if mine else bare
+                    ref = f"{kind}/{resource.get('id', '')}"
+                    target[ref] = None
+                    if kind == "Device" and not mine and _is_labelled(resource):
+                        marks.append(ref)
             except (AccessRefused, NotFound, Rejected):
                 unsearched.append(kind)
+    if not any(ref.startswith(("CarePlan/", "Task/")) for ref in bare):
+        for ref in marks:  # the mark goes with the last of what it stands for; the next pass writes it anew
+            del bare[ref]
+            found[ref] = None
     return PurgeList(tuple(found), tuple(bare), tuple(dict.fromkeys(unsearched)))
 
 
@@ -138,6 +151,27 @@ def purge(client: FhirClient, listed: PurgeList) -> PurgeReport:
     return report
 
 
+def _patients(client: FhirClient, tag: str, run_tag: Json) -> frozenset[str]:
+    """The run's own Patients."""
+    try:
+        found = [p for p in _all(client, "Patient", ("_tag", tag)) if _is_test(p, run_tag)]
+    except (AccessRefused, NotFound, Rejected):
+        return frozenset()
+    return frozenset(f"Patient/{patient.get('id', '')}" for patient in found)
+
+
+def _is_about(resource: Json, patients: frozenset[str]) -> bool:
+    """Whether what Baton wrote is a test's, and about a Patient of the run: Baton itself knows no run."""
+    return _is_labelled(resource) and any(
+        parse_reference(resource.get(name)).local in patients for name in ("for", "subject")
+    )
+
+
+def _is_labelled(resource: Json) -> bool:
+    meta = resource.get("meta")
+    return isinstance(meta, Mapping) and _has(meta.get("security"), codes.TEST_LABEL)
+
+
 def _in_order(types: Sequence[str]) -> list[str]:
     """CarePlan, Task and Device first, then the seeds."""
     return list(dict.fromkeys(["CarePlan", "Task", "Device", *types]))
@@ -152,9 +186,7 @@ def _all(client: FhirClient, kind: str, query: tuple[str, str]) -> Iterator[Json
 
 def _is_test(resource: Json, run_tag: Json) -> bool:
     meta = resource.get("meta")
-    if not isinstance(meta, Mapping):
-        return False
-    return _has(meta.get("tag"), run_tag) and _has(meta.get("security"), codes.TEST_LABEL)
+    return isinstance(meta, Mapping) and _has(meta.get("tag"), run_tag) and _is_labelled(resource)
 
 
 def _has(labels: object, wanted: Json) -> bool:

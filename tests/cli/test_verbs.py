@@ -213,6 +213,21 @@ def test_test_verbs_refuse_a_production_source(baton: Run, sandbox: Sandbox, tmp
         assert code == 2 and "production" in err
 
 
+def test_seeds_and_what_was_written_about_them_can_be_taken_out(
+    baton: Run, config: str, sandbox: Sandbox
+) -> None:
+    before = {kind: number for kind, number in sandbox.count().items() if number}
+    run = baton("-c", config, "seed")[1].partition("urn:baton:run|")[2].split()[0]
+    baton("-c", config, "sync")
+    code, out, err = baton("-c", config, "purge", run, "--json")
+    assert code == 0, err
+    assert json.loads(out)["Task"] >= 8 and json.loads(out)["Patient"] == 25
+    left = {kind: number for kind, number in sandbox.count().items() if number}
+    others = {kind: left.pop(kind) for kind in ("Task", "CarePlan", "Device")}
+    assert left == before, "the other cohort stays"
+    assert others["Task"] >= 8, "and so does what was written about it"
+
+
 def test_the_demo_tells_its_story(baton: Run) -> None:
     code, out, err = baton("demo")
     assert code == 0, err
