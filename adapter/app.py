@@ -124,6 +124,8 @@ class App:
                     self.engine(source.name).run_pass(report, options)
                 except Unsafe as fault:  # the other sources go on; a person is told at the end
                     unsafe = unsafe or fault
+            held = len(self.ledger.holds())
+            report.waiting = len(self.ledger.quarantine()) + len(self.ledger.outbox("parked")) + held
             self.ledger.end_run(run, report.as_json())
         if unsafe is not None:
             raise unsafe

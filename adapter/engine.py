@@ -90,6 +90,7 @@ class SyncReport:
     targets: list[str] = field(default_factory=list)
     holds: list[int] = field(default_factory=list)
     failed: int = 0
+    waiting: int = 0  # in quarantine, parked or held, since this pass or an earlier one
 
     def as_json(self) -> dict[str, Any]:
         """The object that ``sync --json`` prints."""
@@ -116,8 +117,7 @@ class SyncReport:
         """0 done, 1 a source failed, 3 done with something that needs a person."""
         if any(source.failed for source in self.sources):
             return 1
-        needs_person = any(s.quarantined for s in self.sources) or self.writes["parked"] or self.holds
-        return 3 if needs_person or self.failed else 0
+        return 3 if self.waiting or self.holds or self.failed else 0
 
 
 @dataclass(slots=True)

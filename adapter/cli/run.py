@@ -126,6 +126,8 @@ def show(report: SyncReport, *, dry_run: bool = False) -> None:
         say(f"{report.writes['parked']} parked → baton outbox list")
     for number in report.holds:
         say(f"a flood is held → baton hold list, then: baton hold release {number}")
+    if report.waiting:
+        say(f"{report.waiting} in all wait for a person → baton quarantine list, outbox list, hold list")
     if report.failed:
         tell(f"{report.failed} persons could not be looked at; they are tried again later")
 

@@ -176,7 +176,7 @@ class Walker:
         fresh = fresh_quarantine([row], self.known_quarantine)
         self.row = self._moved(window.hi)
         self.context.ledger.store(self.row.source, [], cause=self.cause, walk=self.row, quarantine=fresh)
-        self.result.quarantined += 1
+        self.result.quarantined += len(fresh)
         self.result.notes.append(f"a page stamped {gap} cannot be read and was stepped over")
 
     # --- pages
@@ -260,7 +260,7 @@ class Walker:
         result.received += len(taken.refs())
         result.changed += stored.changed
         result.same += stored.same
-        result.quarantined += len(taken.quarantine)
+        result.quarantined += len(fresh)
         result.patients.update(patient for arrival in taken.arrivals for patient in arrival.patients)
         self._settle(stored.unsure)
 
