@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -141,14 +141,18 @@ def edition_of(edition: Edition, settings: Settings) -> str:
         "calendar",
         "timezone",
         "roles",
+        "opt_out",
     }
     sources = [source.model_dump(mode="json", include=seen) for source in settings.sources]
     parts = [edition.hash, settings.parameters, [_sorted(source) for source in sources]]
     return digest(parts)[:16]
 
 
-def _sorted(dumped: dict[str, Any]) -> dict[str, Any]:
-    return {name: sorted(value) if isinstance(value, list) else value for name, value in dumped.items()}
+def _sorted(dumped: Any) -> Any:
+    """Sets have no order of their own: a restart must not look like another configuration."""
+    if isinstance(dumped, dict):
+        return {name: _sorted(value) for name, value in dumped.items()}
+    return sorted(dumped, key=str) if isinstance(dumped, list) else dumped
 
 
 class Engine:
@@ -175,7 +179,8 @@ class Engine:
         full = {"Task"} | (
             set(edition.types) | set(POLLED) | set(EVIDENCE) if source.store == "full" else set()
         )
-        self.keeper = Keeper(edition.elements, full_types=frozenset(full), bases=self.client.bases)
+        elements = _with_opt_out(edition.elements, source)
+        self.keeper = Keeper(elements, full_types=frozenset(full), bases=self.client.bases)
         self._budget = Budget(source.limits.calls_per_minute, clock)
         self._clock = clock
         self._capability: Capability | None = None
@@ -546,6 +551,20 @@ class Engine:
             if row.blind:
                 lines.append(f"{row.type} cannot be read ({row.blind}): the rules that need it do nothing")
         return lines
+
+
+def _with_opt_out(
+    elements: Mapping[str, frozenset[str]], source: SourceSettings
+) -> Mapping[str, frozenset[str]]:
+    """What an opt-out list reads is kept only where there is one."""
+    more: dict[str, frozenset[str]] = {}
+    if any("|" in named for named in source.opt_out.patients):
+        more["Patient"] = frozenset({"identifier"})
+    if source.opt_out.flags:
+        more["Flag"] = frozenset({"status", "code", "subject"})
+    return {
+        type: elements.get(type, frozenset()) | more.get(type, frozenset()) for type in {*elements, *more}
+    }
 
 
 def _same_place(one: str, other: str) -> bool:

@@ -180,6 +180,8 @@ class SourceFacts:
     disabled: frozenset[str] = frozenset()  # rule ids switched off here
     enabled: frozenset[str] = frozenset()  # rule ids switched on here against ``enabled: false``
     system_actors: frozenset[str] = frozenset()
+    opt_out_patients: frozenset[str] = frozenset()  # "Patient/id" or "system|value" of an identifier
+    opt_out_flags: frozenset[str] = frozenset()  # "system|code" of Flags that mean: no outreach
     live_from: datetime | None = None  # when this source went live
     live_from_rules: Mapping[str, datetime] = field(default_factory=dict)
     evidence_max_age_s: float = 3600.0

@@ -108,6 +108,30 @@ class EvidenceSettings(_Strict):
     max_age: Span = timedelta(hours=1)
 
 
+class OptOutSettings(_Strict):
+    """Who wants no outreach: ``patients`` as "Patient/id" or "system|value" of an identifier; ``flags`` as
+    "system|code" of Flags that say so in the EHR."""
+
+    patients: frozenset[str] = frozenset()
+    flags: frozenset[str] = frozenset()
+
+    @field_validator("patients")
+    @classmethod
+    def _patients(cls, value: frozenset[str]) -> frozenset[str]:
+        for text in value:
+            if not re.fullmatch(r"Patient/[A-Za-z0-9\-.]{1,64}|[^|\s]+\|\S+", text):
+                raise ValueError('a patient here is "Patient/ID", or "system|value" of an identifier')
+        return value
+
+    @field_validator("flags")
+    @classmethod
+    def _flags(cls, value: frozenset[str]) -> frozenset[str]:
+        for text in value:
+            if not re.fullmatch(r"[^|\s]+\|\S+", text):
+                raise ValueError('a Flag is named by "system|code"')
+        return value
+
+
 class RetentionSettings(_Strict):
     """For how long what is not needed for work is kept."""
 
@@ -148,6 +172,8 @@ class SourceSettings(_Strict):
     limits: LimitSettings = LimitSettings()
     page_size: int = Field(default=100, ge=1, le=1000)
     system_actors: frozenset[str] = frozenset()
+    opt_out: OptOutSettings = OptOutSettings()
+    sweep: Span = timedelta(days=1)
 
     @field_validator("base_url")
     @classmethod
@@ -310,6 +336,8 @@ class Settings(_Strict):
             disabled=source.disabled,
             enabled=source.enabled,
             system_actors=source.system_actors,
+            opt_out_patients=source.opt_out.patients,
+            opt_out_flags=source.opt_out.flags,
             live_from=said if isinstance(said, datetime) else live_from,
             live_from_rules=dict(said) if isinstance(said, dict) else {},
             evidence_max_age_s=self.evidence.max_age.total_seconds(),
@@ -495,6 +523,7 @@ _MODELS: Mapping[str, type[BaseModel]] = {
     "limits": LimitSettings,
     "evidence": EvidenceSettings,
     "retention": RetentionSettings,
+    "opt_out": OptOutSettings,
 }
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from adapter.facts.codes import Codebook
-from adapter.facts.elements import coding_keys, object_of, objects, status_of, text_of
+from adapter.facts.elements import coding_keys, identifiers, object_of, objects, status_of, text_of
 from adapter.facts.times import Span, parse_period
 from adapter.model import Chart, Json, Snapshot, SnapshotState
 from adapter.references import Bases, parse_reference
@@ -141,6 +141,10 @@ def _state(
         return "test", frozenset()
     if opted_out is not None and any(_live(s) and opted_out(s) for s in chart.snapshots.values()):
         return "opted-out", frozenset()
+    if is_opted_out(chart, bodies):
+        return "opted-out", frozenset()
+    if chart.source.opt_out_flags and not _flags_read(chart):
+        return "unknown", frozenset({"Flag"})
     return ("inactive" if all(b.get("active") is False for b in bodies) else "alive"), frozenset()
 
 
@@ -150,6 +154,28 @@ def _deceased(everyone: list[Snapshot], survivors: list[Snapshot]) -> bool:
         return True
     denied = any(p.body.get("deceasedBoolean") is False for p in survivors if _live(p))
     return not denied and any(is_deceased(p.body) for p in everyone if _live(p))
+
+
+def is_opted_out(chart: Chart, bodies: Iterable[Json]) -> bool:
+    """Whether the site's list names one of the person's Patients, or an active Flag of hers says so."""
+    listed = chart.source.opt_out_patients
+    if listed and (
+        listed & set(chart.patients) or any(listed & identifiers(body.get("identifier")) for body in bodies)
+    ):
+        return True
+    flags = (s.body for s in chart.snapshots.values() if s.type == "Flag" and _live(s))
+    said = chart.source.opt_out_flags
+    return bool(said) and any(
+        status_of(flag) in ("", "active") and said & coding_keys(flag.get("code")) for flag in flags
+    )
+
+
+def _flags_read(chart: Chart) -> bool:
+    """Within a day; an EHR that has none, or refuses them, says so in ``types`` or in ``check``."""
+    known = chart.known.get("Flag")
+    if known is None:
+        return False
+    return known.declared_none or (known.at is not None and known.at >= chart.now - FRESH)
 
 
 def is_deceased(patient: Json) -> bool:

@@ -162,3 +162,39 @@ def test_unread_encounters_are_wanted_and_block_nothing() -> None:
 def test_every_patient_of_a_person_has_to_be_fresh() -> None:
     old = snap(patient("b"), received_at=NOW - timedelta(days=3))
     assert judged(patient("a", link=link("seealso", B)), old, patients=(A, B), known={}).blocks == "unknown"
+
+
+LISTED = {"source": {"opt_out_patients": frozenset({"urn:mrn|77"})}}
+FLAG_CODE = "urn:flags|no-outreach"
+FLAGGED = {"source": {"opt_out_flags": frozenset({FLAG_CODE})}}
+FLAGS_READ = {"known": {"Patient": Known(at=NOW, seq=1), "Flag": Known(at=NOW, seq=1)}}
+
+
+def _flag(status: str = "active", code: str = "no-outreach") -> dict[str, object]:
+    return {
+        "resourceType": "Flag",
+        "id": "f",
+        "status": status,
+        "code": {"coding": [{"system": "urn:flags", "code": code}]},
+        "subject": {"reference": "Patient/p"},
+    }
+
+
+def test_the_opt_out_list_knows_a_patient_by_identifier_or_reference() -> None:
+    listed = patient(identifier=[{"system": "urn:mrn", "value": "77"}])
+    assert guard(chart(listed, **LISTED), BASES).blocks == "opted-out"
+    assert guard(chart(patient(identifier=[{"value": "77"}]), **LISTED), BASES).blocks == ""
+    by_ref = {"source": {"opt_out_patients": frozenset({"Patient/p"})}}
+    assert guard(chart(patient(), **by_ref), BASES).blocks == "opted-out"
+    assert guard(chart(patient(), **LISTED), BASES).blocks == ""
+
+
+def test_an_active_flag_opts_out_and_an_ended_or_other_one_does_not() -> None:
+    assert guard(chart(patient(), _flag(), **FLAGGED, **FLAGS_READ), BASES).blocks == "opted-out"
+    for other in (_flag("inactive"), _flag(code="falls-risk")):
+        assert guard(chart(patient(), other, **FLAGGED, **FLAGS_READ), BASES).blocks == ""
+
+
+def test_flags_that_were_not_read_leave_it_open_whether_she_opted_out() -> None:
+    found = guard(chart(patient(), **FLAGGED), BASES)
+    assert (found.state, found.missing) == ("unknown", frozenset({"Flag"}))
