@@ -13,23 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from adapter.clock import Clock, SystemClock
-from adapter.engine import (
-    PAUSED_RULES,
-    Engine,
-    PassOptions,
-    Progress,
-    SourceCheck,
-    SourceReport,
-    SyncReport,
-    edition_of,
-    no_progress,
-)
+from adapter.engine import PAUSED_RULES, Engine, SourceCheck, edition_of
 from adapter.errors import BatonError, Unsafe, UsageError
 from adapter.fhirjson import loads
 from adapter.ledger import Ledger
 from adapter.mapping.loader import load
 from adapter.mapping.rules import Edition
 from adapter.model import Event, Task
+from adapter.report import PassOptions, Progress, SourceReport, SyncReport, no_progress
 from adapter.settings import Settings, SourceSettings, packaged
 from adapter.writeback import purge as purging
 from adapter.writeback.render import day_text
@@ -101,17 +92,18 @@ class App:
         take_over: bool = False,
         only: frozenset[str] | None = None,
         progress: Progress | None = None,
+        sweep: bool = False,
     ) -> SyncReport:
         """One full pass over every source. One source's trouble does not stop the others.
 
         ``only`` are the targets ("Task/…", "CarePlan/…") of a saved plan: of them what is still wanted is
-        written, and nothing else.
+        written, and nothing else. ``sweep`` compares every id and version afterwards.
 
         Raises:
             LedgerLocked: another Baton works on this ledger.
             Unsafe: this ledger may not write at a source; nothing was written there, the other sources were done.
         """
-        options = PassOptions(take_over, dry_run, only, progress or no_progress)
+        options = PassOptions(take_over, dry_run, only, progress or no_progress, sweep)
         if dry_run:
             return self._rehearse(options)
         report = SyncReport()

@@ -3,121 +3,35 @@
 from __future__ import annotations
 
 import secrets
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from adapter.clock import Clock
+from adapter.connection import Connection
 from adapter.errors import AccessRefused, Gone, NotFound, ServerError, Unsafe, UsageError
 from adapter.facts.keep import Keeper
 from adapter.fhir import Capability, FhirClient, Limits
 from adapter.fhirjson import digest, loads
 from adapter.ledger import Ledger, SourceRow
 from adapter.mapping.rules import Edition
-from adapter.model import EVIDENCE, POLLED, Chart, Event, SnapshotState, SourceFacts, Task
+from adapter.model import EVIDENCE, POLLED, SnapshotState, SourceFacts
 from adapter.polling import (
     Budget,
-    Evidence,
-    OpenWork,
-    PatientReader,
-    Poller,
     PollingContext,
-    PollResult,
     QuarantineRetry,
 )
 from adapter.polling.retry import Retried
-from adapter.reconcile.reconciler import Looked, Reconciler
+from adapter.report import PassOptions, SourceReport, SyncReport
 from adapter.settings import Settings, SourceSettings
 from adapter.writeback.adopt import adopt
-from adapter.writeback.deliver import Delivery, DeliverySettings
 from adapter.writeback.identity import WriterContext, claim, draw_namespace, keep_namespace_hint
-from adapter.writeback.owners import deleted, readback
-from adapter.writeback.report import Report
 
 MOVED_SAMPLE = 50  # known ids that must be found at a new base URL
 ROUNDS = 5  # of write, read back, look again within one pass
 HTEST = {"system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": "HTEST"}
 PAUSED_RULES = "paused-rules"  # the ledger's note of rules that a person has paused or withdrawn
-
-
-class Progress(Protocol):
-    """Told what is going on, and how far where that is known."""
-
-    def __call__(self, text: str, done: int = 0, total: int = 0) -> None: ...
-
-
-def no_progress(text: str, done: int = 0, total: int = 0) -> None:
-    """Nobody is told."""
-
-
-@dataclass(frozen=True, slots=True)
-class PassOptions:
-    """How a pass is made.
-
-    ``only`` are the targets ("Task/...", "CarePlan/...") of a saved plan: of them what is still wanted is
-    written, and nothing else. ``dry_run`` belongs on a copy of the ledger.
-    """
-
-    take_over: bool = False
-    dry_run: bool = False
-    only: frozenset[str] | None = None
-    progress: Progress = no_progress
-
-
-@dataclass(slots=True)
-class SourceReport:
-    """What a pass did at one source. ``polled`` counts what was received, by type; ``errors`` are safe to print."""
-
-    name: str
-    polled: dict[str, int] = field(default_factory=dict)
-    changed: dict[str, int] = field(default_factory=dict)
-    quarantined: int = 0
-    errors: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    failed: bool = False
-
-
-@dataclass(slots=True)
-class SyncReport:
-    """What a pass did in all."""
-
-    sources: list[SourceReport] = field(default_factory=list)
-    tasks: Counter[str] = field(default_factory=Counter)
-    writes: Counter[str] = field(default_factory=Counter)
-    differences: list[str] = field(default_factory=list)
-    targets: list[str] = field(default_factory=list)
-    holds: list[int] = field(default_factory=list)
-    failed: int = 0
-    waiting: int = 0  # in quarantine, parked or held, since this pass or an earlier one
-
-    def as_json(self) -> dict[str, Any]:
-        """The object that ``sync --json`` prints."""
-        return {
-            "sources": [
-                {
-                    "name": s.name,
-                    "polled": s.polled,
-                    "changed": s.changed,
-                    "quarantined": s.quarantined,
-                    "errors": s.errors,
-                }
-                for s in self.sources
-            ],
-            "tasks": {
-                name: self.tasks[name]
-                for name in ("opened", "revised", "completed", "withdrawn", "held", "escalated")
-            },
-            "writes": {name: self.writes[name] for name in ("Task", "CarePlan", "unchanged", "parked")},
-        }
-
-    @property
-    def exit_code(self) -> int:
-        """0 done, 1 a source failed, 3 done with something that needs a person."""
-        if any(source.failed for source in self.sources):
-            return 1
-        return 3 if self.waiting or self.holds or self.failed else 0
 
 
 @dataclass(slots=True)
@@ -183,7 +97,6 @@ class Engine:
         self.keeper = Keeper(elements, full_types=frozenset(full), bases=self.client.bases)
         self._budget = Budget(source.limits.calls_per_minute, clock)
         self._clock = clock
-        self._capability: Capability | None = None
 
     @property
     def namespace(self) -> str:
@@ -216,31 +129,47 @@ class Engine:
             mine.failed = True
 
     def _pass(self, report: SyncReport, mine: SourceReport, options: PassOptions) -> None:
-        name, progress = self.settings.name, options.progress
-        progress(f"{name}: connecting")
-        self._capability = Capability(self.client.capability())
+        options.progress(f"{self.settings.name}: connecting")
+        source = self.connect(mine, options)
+        source.poll(mine, told=options)
+        source.refresh(mine)
+        if options.sweep:
+            self._sweep(source, mine, options)
+        source.look(report, mine, options)
+        source.deliver(report, mine, options)
+
+    def _sweep(self, source: Connection, mine: SourceReport, options: PassOptions) -> None:
+        for type in (*POLLED, "Task"):
+            if type in self.settings.types or type not in source.capability.types:
+                continue
+            options.progress(f"{self.settings.name}: sweeping {type}")
+            report = source.sweep(type).run()
+            source.swept(report)
+            mine.swept.append(report.sentence())
+
+    def connect(self, mine: SourceReport, options: PassOptions) -> Connection:
+        """Ask what the server can do, and take the right to write there, where writing is wished for.
+
+        Raises:
+            ServerError: it does not answer, or not as a FHIR server.
+            Unsafe: this ledger may not write there.
+        """
+        capability = Capability(self.client.capability())
         self.known_to_ledger()
         writer = self._writer(options, mine) if self.settings.write_back or options.dry_run else None
-        context = self._context()
-        self._poll(context, mine, progress)
-        patients = PatientReader(context)
-        mine.errors += patients.refresh_pending().errors
-        self._reread(context, mine)
-        facts = self.facts()
-        unread: set[str] = set()
-        reconciler = self._reconciler(facts, context, patients, unread)
-        progress(f"{name}: looking")
-        people = len(self.ledger.requests(name))
-        looked = reconciler.run(
-            self.now, told=lambda done: progress(f"{name}: looking", done, max(people, done))
+        return Connection(
+            settings=self.settings,
+            ledger=self.ledger,
+            edition=self.edition,
+            active=edition_of(self.edition, self.root),
+            client=self.client,
+            context=self._context(capability),
+            capability=capability,
+            writer=writer,
+            facts=self.facts,
+            tags=self._tags(),
+            security=self._security(),
         )
-        self._looked(looked, report, mine)
-        if writer is not None and not self._suspect(mine):
-            progress(f"{name}: writing")
-            self._deliver(
-                self._delivery(writer, facts, options), reconciler, report, mine, dry_run=options.dry_run
-            )
-        mine.errors += sorted(unread)
 
     def known_to_ledger(self) -> None:
         """Save what the ledger has to know of this source before anything else: its key, drawn once."""
@@ -316,7 +245,7 @@ class Engine:
             adopt(writer, self.client, self.ledger, now=self.now, zone=self.settings.zone, keeper=self.keeper)
         return writer
 
-    def _context(self) -> PollingContext:
+    def _context(self, capability: Capability | None = None) -> PollingContext:
         return PollingContext(
             source=self.settings.name,
             client=self.client,
@@ -325,57 +254,12 @@ class Engine:
             clock=self._clock,
             budget=self._budget,
             namespace=self.namespace,
-            capability=self._capability,
+            capability=capability,
             search=self.settings.filters(POLLED),
             since=self.settings.bounds(POLLED),
             page_size=self.settings.page_size,
             overlap_s=self.settings.overlap.total_seconds(),
         )
-
-    def _poll(self, context: PollingContext, mine: SourceReport, progress: Progress) -> None:
-        poller = Poller(context)
-        for type in self.settings.types:
-            poller.declare_none(type)
-        for type in (*POLLED, "Task"):
-            if type in self.settings.types:
-                continue
-            if self._capability is not None and self._capability.types and type not in self._capability.types:
-                self._blind(type)
-                continue
-            progress(f"{self.settings.name}: polling {type}")
-            self._polled(poller.poll(type), mine)
-
-    def _blind(self, type: str) -> None:
-        row = self.ledger.walk(self.settings.name, type)
-        if not row.blind:
-            self.ledger.save_walk(replace(row, blind="not offered", blind_since=self.now))
-
-    def _polled(self, result: PollResult, mine: SourceReport) -> None:
-        mine.polled[result.type] = result.received
-        mine.changed[result.type] = result.changed
-        mine.quarantined += result.quarantined
-        mine.errors += result.errors
-        mine.failed = mine.failed or bool(result.errors and not result.complete and not result.blind)
-
-    def _reread(self, context: PollingContext, mine: SourceReport) -> None:
-        """Open work is read by id once a business day, whatever the polls see (F7)."""
-        work, day = OpenWork(context), f"{self.now.astimezone(self.settings.zone):%Y-%m-%d}"
-        if work.due(day):
-            done = work.reread(day)
-            mine.errors += done.errors
-            if done.lost:  # the server lost them, nobody deleted them: they are written again
-                self.ledger.want(done.lost)
-
-    def _suspect(self, mine: SourceReport) -> bool:
-        row = self.ledger.source(self.settings.name)
-        if row is not None and row.paused:
-            mine.notes.append("writing is paused: see `baton resume`")
-            return True
-        if row is None or not row.suspect:
-            return False
-        mine.errors.append(f"nothing is written: {row.suspect}")
-        mine.failed = True
-        return True
 
     def facts(self) -> SourceFacts:
         """What looks have to know of this source now."""
@@ -386,101 +270,6 @@ class Engine:
         )
         paused = self.ledger.note(PAUSED_RULES)
         return replace(facts, disabled=facts.disabled | set(loads(paused))) if paused else facts
-
-    def _reconciler(
-        self, facts: SourceFacts, context: PollingContext, patients: PatientReader, unread: set[str]
-    ) -> Reconciler:
-        """``unread`` gathers what could not be read for somebody, without saying for whom."""
-        evidence = Evidence(context, patients)
-
-        def read(persons: Sequence[str], types: frozenset[str]) -> frozenset[str]:
-            done = set()
-            for type in sorted(types):
-                reports = [evidence.read_for(patient, type) for patient in persons]
-                if all(report.complete for report in reports):
-                    done.add(type)
-                unread.update(f"{type} cannot be read ({r.reason})" for r in reports if r.reason)
-            return frozenset(done)
-
-        return Reconciler(
-            self.ledger,
-            self.edition,
-            facts,
-            edition_of(self.edition, self.root),
-            bases=self.client.bases,
-            read_back=self._read_back(facts),
-            evidence=read,
-        )
-
-    def _read_back(self, facts: SourceFacts) -> Callable[[Task, Chart], Sequence[Event]]:
-        def events(task: Task, chart: Chart) -> Sequence[Event]:
-            snapshot = chart.snapshots.get(f"Task/{task.id}")
-            if snapshot is None or task.gone:
-                return ()
-            if snapshot.state is SnapshotState.DELETED:
-                return (deleted(task, now=chart.now),)
-            if snapshot.state is SnapshotState.QUARANTINED:
-                return ()
-            return readback(
-                task,
-                snapshot.body,
-                snapshot.version,
-                written=chart.written,
-                attempts=chart.attempts,
-                now=chart.now,
-                system_actors=facts.system_actors,
-                bases=self.client.bases,
-                zone=facts.zone,
-            ).events
-
-        return events
-
-    def _looked(self, looked: Looked, report: SyncReport, mine: SourceReport) -> None:
-        report.tasks.update(looked.tasks)
-        report.failed += looked.failed
-        report.holds += looked.held
-        mine.errors += sorted(looked.errors)
-
-    def _delivery(self, writer: WriterContext, facts: SourceFacts, options: PassOptions) -> Delivery:
-        settings = DeliverySettings(
-            source=facts,
-            tags=self._tags(),
-            security=self._security(),
-            longest_request_s=self.settings.limits.total.total_seconds() + 30.0,
-            only=options.only,
-        )
-        return Delivery(self.client, self.ledger, writer, settings, keeper=self.keeper)
-
-    def _deliver(
-        self,
-        delivery: Delivery,
-        reconciler: Reconciler,
-        report: SyncReport,
-        mine: SourceReport,
-        *,
-        dry_run: bool,
-    ) -> None:
-        if dry_run:
-            wanted = self.ledger.due_writes(self.settings.name, self.now, 10_000_000)
-            report.targets += [row.target for row in wanted]
-        for _ in range(ROUNDS):
-            done = delivery.run(self.now, dry_run=dry_run)
-            self._written(done, report, mine)
-            if dry_run:
-                return
-            self._looked(reconciler.run(self.now), report, mine)
-            if not done.looks and not self.ledger.due_writes(self.settings.name, self.now, 1):
-                return
-
-    def _written(self, done: Report, report: SyncReport, mine: SourceReport) -> None:
-        report.writes.update(done.written)
-        report.writes["unchanged"] += done.unchanged
-        report.writes["parked"] += done.parked
-        report.differences += done.differences
-        for difference in done.differences:  # a dry run counts what it would write
-            report.writes[difference.lstrip("+~- ").partition("/")[0]] += 1
-        mine.errors += done.errors
-        mine.failed = mine.failed or done.refused
 
     def _tags(self) -> tuple[dict[str, str], ...]:
         """What bounds a source by a tag stands on what is written there, too: so a test run finds all of it again."""

@@ -13,8 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from adapter.engine import Progress, no_progress
 from adapter.fhirjson import dumps
+from adapter.report import Progress, no_progress
 
 # In a pipe there is no screen to fit: lines stay whole, so that grep and awk can work on them.
 stdout = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)

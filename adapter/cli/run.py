@@ -81,6 +81,11 @@ def sync(
     take_over: bool = typer.Option(
         False, "--take-over", help="No other ledger writes here any more: adopt what stands in the EHR."
     ),
+    sweep: bool = typer.Option(
+        False,
+        "--sweep",
+        help="Compare every id and version with the server's: proves that nothing was missed.",
+    ),
     json: bool = Json,
 ) -> None:
     """One full pass: poll, reconcile, write back, read back."""
@@ -88,7 +93,7 @@ def sync(
         raise UsageError("--plan goes with --dry-run", remedy="baton sync --dry-run --plan FILE")
     only = read_plan(_bytes(apply)) if apply else None
     with given.app(context) as app, progress("starting") as told:
-        report = app.sync(dry_run=dry_run, take_over=take_over, only=only, progress=told)
+        report = app.sync(dry_run=dry_run, take_over=take_over, only=only, progress=told, sweep=sweep)
     if plan:
         plan.write_bytes(dumps({"writes": [{"target": target} for target in report.targets]}) + b"\n")
     if json:
@@ -115,6 +120,8 @@ def show(report: SyncReport, *, dry_run: bool = False) -> None:
         say(f"{source.name}: received {polled or 'nothing'}; {new} new in content")
         if source.quarantined:
             say(f"  {source.quarantined} in quarantine → baton quarantine list")
+        for sentence in source.swept:
+            say(f"  {sentence}")
         for note in source.notes:
             tell(f"  note: {note}")
         for error in source.errors:

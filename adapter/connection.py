@@ -1,0 +1,233 @@
+"""A source that answers: its capability and the right to write there, and the steps of a pass, one by one.
+
+``sync`` takes the steps in order, once; the running service takes each in its own time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from adapter.fhir import Capability, FhirClient
+from adapter.ledger import Ledger
+from adapter.mapping.rules import Edition
+from adapter.model import POLLED, Chart, Event, SnapshotState, SourceFacts, Task
+from adapter.polling import Evidence, OpenWork, PatientReader, Poller, PollingContext, PollResult
+from adapter.polling.sweep import Sweep, SweepReport
+from adapter.reconcile.reconciler import Looked, Reconciler
+from adapter.report import PassOptions, SourceReport, SyncReport, no_progress
+from adapter.settings import SourceSettings
+from adapter.writeback.deliver import Delivery, DeliverySettings
+from adapter.writeback.identity import WriterContext
+from adapter.writeback.owners import deleted, readback
+from adapter.writeback.report import Report
+
+ROUNDS = 5  # of write, read back, look again within one pass
+TYPES = (*POLLED, "Task")
+
+
+@dataclass(slots=True)
+class Connection:
+    """One source, connected.
+
+    ``writer`` None: nothing may be written here. ``facts`` says what looks have to know of the source now;
+    ``active`` is the edition that they go by. ``tags`` and ``security`` stand on what is written.
+    """
+
+    settings: SourceSettings
+    ledger: Ledger
+    edition: Edition
+    active: str
+    client: FhirClient
+    context: PollingContext
+    capability: Capability
+    writer: WriterContext | None
+    facts: Callable[[], SourceFacts]
+    tags: tuple[dict[str, str], ...] = ()
+    security: tuple[dict[str, str], ...] = ()
+    _poller: Poller = field(init=False)
+    _patients: PatientReader = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._poller = Poller(self.context)
+        self._patients = PatientReader(self.context)
+
+    @property
+    def now(self) -> datetime:
+        """The source's own now."""
+        return self.client.clock.now()
+
+    # --- polling
+
+    def poll(self, mine: SourceReport, types: Iterable[str] = TYPES, told: PassOptions | None = None) -> None:
+        """Walk these types from their watermarks, in order: what a rule looks for comes after what it is about."""
+        progress = told.progress if told else no_progress
+        for type in self.settings.types:
+            self._poller.declare_none(type)
+        for type in types:
+            if type in self.settings.types:
+                continue
+            if self.capability.types and type not in self.capability.types:
+                self._blind(type)
+                continue
+            progress(f"{self.settings.name}: polling {type}")
+            self._polled(self._poller.poll(type), mine)
+
+    def _blind(self, type: str) -> None:
+        row = self.ledger.walk(self.settings.name, type)
+        if not row.blind:
+            self.ledger.save_walk(replace(row, blind="not offered", blind_since=self.now))
+
+    def _polled(self, result: PollResult, mine: SourceReport) -> None:
+        mine.polled[result.type] = result.received
+        mine.changed[result.type] = result.changed
+        mine.quarantined += result.quarantined
+        mine.errors += result.errors
+        mine.failed = mine.failed or bool(result.errors and not result.complete and not result.blind)
+
+    def refresh(self, mine: SourceReport) -> None:
+        """Read the Patients that were named and not read yet, and, once a business day, all open work (F7)."""
+        mine.errors += self._patients.refresh_pending().errors
+        work, day = OpenWork(self.context), f"{self.now.astimezone(self.settings.zone):%Y-%m-%d}"
+        if work.due(day):
+            done = work.reread(day)
+            mine.errors += done.errors
+            if done.lost:  # the server lost them, nobody deleted them: they are written again
+                self.ledger.want(done.lost)
+
+    def sweep(self, type: str) -> Sweep:
+        """A full sweep of one type, to be run or stepped through; tell its report to :meth:`swept`."""
+        return Sweep(self.context, type)
+
+    def swept(self, report: SweepReport) -> None:
+        """Own Tasks that the server lost are written again."""
+        if report.lost:
+            self.ledger.want(report.lost)
+
+    # --- looking
+
+    def look(self, report: SyncReport, mine: SourceReport, told: PassOptions | None = None) -> None:
+        """Look at everybody who asks for it, reading what is lacking."""
+        name, progress = self.settings.name, told.progress if told else no_progress
+        progress(f"{name}: looking")
+        people = len(self.ledger.requests(name)) if told else 0
+        unread: set[str] = set()
+        looked = self._reconciler(unread).run(
+            self.now, told=lambda done: progress(f"{name}: looking", done, max(people, done))
+        )
+        self._looked(looked, report, mine)
+        mine.errors += sorted(unread - set(mine.errors))
+
+    def _reconciler(self, unread: set[str]) -> Reconciler:
+        """``unread`` gathers what could not be read for somebody, without saying for whom."""
+        evidence, facts = Evidence(self.context, self._patients), self.facts()
+
+        def read(persons: Sequence[str], types: frozenset[str]) -> frozenset[str]:
+            done = set()
+            for type in sorted(types):
+                reports = [evidence.read_for(patient, type) for patient in persons]
+                if all(report.complete for report in reports):
+                    done.add(type)
+                unread.update(f"{type} cannot be read ({r.reason})" for r in reports if r.reason)
+            return frozenset(done)
+
+        return Reconciler(
+            self.ledger,
+            self.edition,
+            facts,
+            self.active,
+            bases=self.client.bases,
+            read_back=self._read_back(facts),
+            evidence=read,
+        )
+
+    def _read_back(self, facts: SourceFacts) -> Callable[[Task, Chart], Sequence[Event]]:
+        def events(task: Task, chart: Chart) -> Sequence[Event]:
+            snapshot = chart.snapshots.get(f"Task/{task.id}")
+            if snapshot is None or task.gone:
+                return ()
+            if snapshot.state is SnapshotState.DELETED:
+                return (deleted(task, now=chart.now),)
+            if snapshot.state is SnapshotState.QUARANTINED:
+                return ()
+            return readback(
+                task,
+                snapshot.body,
+                snapshot.version,
+                written=chart.written,
+                attempts=chart.attempts,
+                now=chart.now,
+                system_actors=facts.system_actors,
+                bases=self.client.bases,
+                zone=facts.zone,
+            ).events
+
+        return events
+
+    def _looked(self, looked: Looked, report: SyncReport, mine: SourceReport) -> None:
+        report.tasks.update(looked.tasks)
+        report.failed += looked.failed
+        report.holds += looked.held
+        mine.errors += sorted(looked.errors)
+
+    # --- writing
+
+    def may_write(self, mine: SourceReport) -> bool:
+        """Whether nothing forbids writing: no pause by a person, no doubt whether the EHR was put back."""
+        row = self.ledger.source(self.settings.name)
+        if self.writer is None or row is None:
+            return False
+        if row.paused:
+            mine.notes.append("writing is paused: see `baton resume`")
+            return False
+        if row.suspect:
+            mine.errors.append(f"nothing is written: {row.suspect}")
+            mine.failed = True
+            return False
+        return True
+
+    def deliver(self, report: SyncReport, mine: SourceReport, options: PassOptions | None = None) -> None:
+        """Write what is wanted, and look again at what a person changed meanwhile.
+
+        Raises:
+            Unsafe: this ledger may not write here (any more).
+        """
+        options = options or PassOptions()
+        if not self.may_write(mine):
+            return
+        options.progress(f"{self.settings.name}: writing")
+        delivery = self._delivery(options)
+        if options.dry_run:
+            wanted = self.ledger.due_writes(self.settings.name, self.now, 10_000_000)
+            report.targets += [row.target for row in wanted]
+        for _ in range(ROUNDS):
+            done = delivery.run(self.now, dry_run=options.dry_run)
+            self._written(done, report, mine)
+            if options.dry_run:
+                return
+            self.look(report, mine)
+            if not done.looks and not self.ledger.due_writes(self.settings.name, self.now, 1):
+                return
+
+    def _delivery(self, options: PassOptions) -> Delivery:
+        assert self.writer is not None
+        facts = self.facts()
+        settings = DeliverySettings(
+            source=facts,
+            tags=self.tags,
+            security=self.security,
+            longest_request_s=self.settings.limits.total.total_seconds() + 30.0,
+            only=options.only,
+        )
+        return Delivery(self.client, self.ledger, self.writer, settings, keeper=self.context.keeper)
+
+    def _written(self, done: Report, report: SyncReport, mine: SourceReport) -> None:
+        report.writes.update(done.written)
+        report.writes["unchanged"] += done.unchanged
+        report.writes["parked"] += done.parked
+        report.differences += done.differences
+        for difference in done.differences:  # a dry run counts what it would write
+            report.writes[difference.lstrip("+~- ").partition("/")[0]] += 1
+        mine.errors += done.errors
+        mine.failed = mine.failed or done.refused
