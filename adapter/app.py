@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from adapter import notes
 from adapter.clock import Clock, SystemClock
-from adapter.engine import PAUSED_RULES, Engine, SourceCheck, edition_of
+from adapter.engine import Engine, SourceCheck, edition_of
 from adapter.errors import BatonError, Unsafe, UsageError
 from adapter.fhirjson import loads
 from adapter.ledger import Ledger
@@ -31,6 +32,15 @@ __all__ = ["App", "SourceCheck", "SourceReport", "SyncReport", "open_ledger", "r
 def open_ledger(settings: Settings, *, clock: Clock | None = None, create: bool = True) -> Ledger:
     """The ledger that the settings name."""
     return Ledger.open(settings.ledger, clock=clock or SystemClock(), create=create)
+
+
+def load_edition(settings: Settings) -> Edition:
+    """The mappings that the settings name.
+
+    Raises:
+        MappingError: every fault at once.
+    """
+    return load(settings.mappings_folder, codes=settings.codes or packaged("config") / "codes")
 
 
 class App:
@@ -52,7 +62,7 @@ class App:
             LedgerError: the ledger cannot be used.
         """
         clock = clock or SystemClock()
-        edition = load(settings.mappings_folder, codes=settings.codes or packaged("config") / "codes")
+        edition = load_edition(settings)
         return cls(settings, open_ledger(settings, clock=clock), edition, clock)
 
     def __enter__(self) -> App:
@@ -63,10 +73,14 @@ class App:
 
     def close(self) -> None:
         """Close connections and the ledger."""
-        for engine in self._engines.values():
-            engine.client.close()
+        self.close_connections()
         self._engines.clear()
         self.ledger.close()
+
+    def close_connections(self) -> None:
+        """Cut every connection; who waits for an answer hears that it was lost."""
+        for engine in list(self._engines.values()):
+            engine.client.close()
 
     def engine(self, name: str) -> Engine:
         """The parts of one source, made once."""
@@ -110,7 +124,7 @@ class App:
         unsafe: Unsafe | None = None
         with self.ledger.lock("sync"):
             run = self.ledger.begin_run("sync")
-            self._activate()
+            self.activate()
             for source in self.settings.sources:
                 try:
                     self.engine(source.name).run_pass(report, options)
@@ -123,7 +137,8 @@ class App:
             raise unsafe
         return report
 
-    def _activate(self) -> None:
+    def activate(self) -> None:
+        """Make the mappings and settings in use the active edition; a new one wakes everybody it touches."""
         before = self.ledger.edition()
         if self.ledger.activate(edition_of(self.edition, self.settings)) and before:
             for source in self.settings.sources:
@@ -146,14 +161,14 @@ class App:
             self.engine(source.name).known_to_ledger()  # its key names the tasks that the copy will show
         with self.copied() as app:
             report = SyncReport()
-            app._activate()
+            app.activate()
             for source in self.settings.sources:
                 app.engine(source.name).run_pass(report, options)
             return report
 
     def paused_rules(self) -> frozenset[str]:
         """Rules that a person has paused or withdrawn."""
-        text = self.ledger.note(PAUSED_RULES)
+        text = self.ledger.note(notes.PAUSED_RULES)
         return frozenset(loads(text)) if text else frozenset()
 
     def check(self) -> list[SourceCheck]:

@@ -7,9 +7,12 @@ scenario files and a server's own time can stand in for the machine's.
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+MOST_DRIFT = timedelta(minutes=1)  # more than that between two clocks is told, and held (F58)
 
 
 class Clock(Protocol):
@@ -36,6 +39,25 @@ class SystemClock:
 
     def sleep(self, seconds: float) -> None:
         time.sleep(max(0.0, seconds))
+
+
+class Stopping(Exception):
+    """The work ends here, between two steps; what was done stays done."""
+
+
+class StoppableClock(SystemClock):
+    """The machine's clock of a service: whoever waits on it, even for nothing, ends when it is told to stop.
+
+    ``sleep`` raises :class:`Stopping` then. The client waits for nothing before each read, and a delivery before
+    each resource, so that a stop never has to interrupt a write.
+    """
+
+    def __init__(self) -> None:
+        self.stopped = threading.Event()
+
+    def sleep(self, seconds: float) -> None:
+        if self.stopped.wait(max(0.0, seconds)) if seconds > 0 else self.stopped.is_set():
+            raise Stopping
 
 
 class FixedClock:
@@ -73,12 +95,16 @@ class ServerClock:
 
     A machine whose clock is wrong by a year must not open, expire or escalate anything (CONSISTENCY F58). Until a
     server has spoken it tells the local time. ``Date`` has whole seconds, so half a second is the best guess that
-    a single answer gives; a reading never goes back because of that.
+    a single answer gives; a reading never goes back because of that. A ``Date`` that jumps by more than a minute
+    against the monotonic time is believed only when a second answer agrees with it.
     """
 
     def __init__(self, local: Clock) -> None:
         self._local = local
         self._heard: tuple[datetime, float] | None = None
+        self._doubted: tuple[datetime, float] | None = None
+        #: How far the latest jump went that two answers agreed on; nought where there was none.
+        self.jumped = timedelta(0)
 
     def heard(self, date: datetime | None) -> None:
         """Take in the ``Date`` header of an answer (None where the server sends none)."""
@@ -86,8 +112,22 @@ class ServerClock:
             return
         known = self.now() if self._heard else None
         if known is not None and timedelta(0) <= known - date < timedelta(seconds=2):
+            self._doubted = None
             return  # agrees within the header's resolution: keep the smoother reading
-        self._heard = (date.astimezone(UTC), self._local.monotonic())
+        said = (date.astimezone(UTC), self._local.monotonic())
+        if known is not None and abs(date - known) > MOST_DRIFT:
+            if not self._agrees(said):
+                self._doubted = said
+                return
+            self.jumped = date - known
+        self._heard, self._doubted = said, None
+
+    def _agrees(self, said: tuple[datetime, float]) -> bool:
+        """Whether a second answer says what the doubted one said, the time between them counted in."""
+        if self._doubted is None:
+            return False
+        expected = self._doubted[0] + timedelta(seconds=said[1] - self._doubted[1])
+        return abs(said[0] - expected) <= MOST_DRIFT
 
     def now(self) -> datetime:
         if self._heard is None:

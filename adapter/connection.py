@@ -7,22 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
+from adapter import notes
 from adapter.fhir import Capability, FhirClient
+from adapter.fhirjson import dumps, loads
 from adapter.ledger import Ledger
 from adapter.mapping.rules import Edition
 from adapter.model import POLLED, Chart, Event, SnapshotState, SourceFacts, Task
 from adapter.polling import Evidence, OpenWork, PatientReader, Poller, PollingContext, PollResult
 from adapter.polling.sweep import Sweep, SweepReport
 from adapter.reconcile.reconciler import Looked, Reconciler
-from adapter.report import PassOptions, SourceReport, SyncReport, no_progress
+from adapter.report import PassOptions, Progress, SourceReport, SyncReport, no_progress
 from adapter.settings import SourceSettings
 from adapter.writeback.deliver import Delivery, DeliverySettings
 from adapter.writeback.identity import WriterContext
 from adapter.writeback.owners import deleted, readback
 from adapter.writeback.report import Report
 
+_SWEEP_AGAIN = timedelta(hours=1)
 ROUNDS = 5  # of write, read back, look again within one pass
 TYPES = (*POLLED, "Task")
 
@@ -32,7 +36,8 @@ class Connection:
     """One source, connected.
 
     ``writer`` None: nothing may be written here. ``facts`` says what looks have to know of the source now;
-    ``active`` is the edition that they go by. ``tags`` and ``security`` stand on what is written.
+    ``active`` is the edition that they go by, ``paused`` the rules that a person has paused. ``tags`` and
+    ``security`` stand on what is written.
     """
 
     settings: SourceSettings
@@ -44,6 +49,7 @@ class Connection:
     capability: Capability
     writer: WriterContext | None
     facts: Callable[[], SourceFacts]
+    paused: Callable[[], frozenset[str]] = frozenset
     tags: tuple[dict[str, str], ...] = ()
     security: tuple[dict[str, str], ...] = ()
     _poller: Poller = field(init=False)
@@ -60,9 +66,14 @@ class Connection:
 
     # --- polling
 
-    def poll(self, mine: SourceReport, types: Iterable[str] = TYPES, told: PassOptions | None = None) -> None:
-        """Walk these types from their watermarks, in order: what a rule looks for comes after what it is about."""
-        progress = told.progress if told else no_progress
+    def poll(
+        self, mine: SourceReport, types: Iterable[str] = TYPES, progress: Progress = no_progress
+    ) -> list[str]:
+        """Walk these types from their watermarks, in order: what a rule looks for comes after what it is about.
+
+        The types whose walk did not reach its end, and was not refused: they are to be tried again soon.
+        """
+        unfinished = []
         for type in self.settings.types:
             self._poller.declare_none(type)
         for type in types:
@@ -72,7 +83,11 @@ class Connection:
                 self._blind(type)
                 continue
             progress(f"{self.settings.name}: polling {type}")
-            self._polled(self._poller.poll(type), mine)
+            result = self._poller.poll(type)
+            self._polled(result, mine)
+            if not result.complete and not result.blind:
+                unfinished.append(type)
+        return unfinished
 
     def _blind(self, type: str) -> None:
         row = self.ledger.walk(self.settings.name, type)
@@ -100,18 +115,51 @@ class Connection:
         """A full sweep of one type, to be run or stepped through; tell its report to :meth:`swept`."""
         return Sweep(self.context, type)
 
+    def sweep_due(self) -> str:
+        """The type whose sweep is due: never swept since its first complete walk, or too long ago; "" where none."""
+        every = self.settings.sweep
+        for type in TYPES if every else ():
+            if type in self.settings.types or type not in self.capability.types:
+                continue
+            walk, said = (
+                self.ledger.walk(self.settings.name, type),
+                sweep_of(self.ledger, self.settings.name, type),
+            )
+            if walk.known_at is None or walk.blind:
+                continue
+            tried = datetime.fromisoformat(said["at"]) if said else None
+            if tried is None or self.now - tried >= (every if said.get("complete") else _SWEEP_AGAIN):
+                return type
+        return ""
+
     def swept(self, report: SweepReport) -> None:
-        """Own Tasks that the server lost are written again."""
+        """A sweep has ended: what it found is kept, and own Tasks that the server lost are written again."""
         if report.lost:
             self.ledger.want(report.lost)
+        self._keep_sweep(report)
+
+    def sweep_failed(self, report: SweepReport) -> None:
+        """A sweep was cut short: it begins again in a while."""
+        self._keep_sweep(report)
+
+    def _keep_sweep(self, report: SweepReport) -> None:
+        said = {
+            "at": self.now.isoformat(),
+            "complete": report.complete,
+            "missed": report.missed,
+            "listed": report.listed,
+            "said": report.sentence() if report.complete else f"{report.type}: the sweep did not end",
+        }
+        self.ledger.keep_note(notes.sweep(self.settings.name, report.type), dumps(said).decode())
 
     # --- looking
 
-    def look(self, report: SyncReport, mine: SourceReport, told: PassOptions | None = None) -> None:
-        """Look at everybody who asks for it, reading what is lacking."""
-        name, progress = self.settings.name, told.progress if told else no_progress
+    def look(
+        self, report: SyncReport, mine: SourceReport, progress: Progress = no_progress, people: int = 0
+    ) -> None:
+        """Look at everybody who asks for it, reading what is lacking; ``people`` is how many that may be."""
+        name = self.settings.name
         progress(f"{name}: looking")
-        people = len(self.ledger.requests(name)) if told else 0
         unread: set[str] = set()
         looked = self._reconciler(unread).run(
             self.now, told=lambda done: progress(f"{name}: looking", done, max(people, done))
@@ -219,6 +267,7 @@ class Connection:
             security=self.security,
             longest_request_s=self.settings.limits.total.total_seconds() + 30.0,
             only=options.only,
+            paused=self.paused(),
         )
         return Delivery(self.client, self.ledger, self.writer, settings, keeper=self.context.keeper)
 
@@ -231,3 +280,10 @@ class Connection:
             report.writes[difference.lstrip("+~- ").partition("/")[0]] += 1
         mine.errors += done.errors
         mine.failed = mine.failed or done.refused
+
+
+def sweep_of(ledger: Ledger, source: str, type: str) -> dict[str, Any]:
+    """What the latest sweep of a type said: ``at``, ``complete``, ``missed``, ``listed``, ``said``; {} where none."""
+    text = ledger.note(notes.sweep(source, type))
+    found: dict[str, Any] = loads(text) if text else {}
+    return found

@@ -2,19 +2,72 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from adapter import notes
 from adapter.app import App, row_of
-from adapter.engine import PAUSED_RULES
-from adapter.errors import UsageError
+from adapter.clock import Clock, SystemClock
+from adapter.errors import BatonError, LedgerLocked, UsageError
 from adapter.fhirjson import dumps, loads
 from adapter.ledger.fold import difference
-from adapter.model import Event, EventKind, Task, TaskStatus
+from adapter.model import Event, EventKind, Json, Task, TaskStatus
 from adapter.reconcile.needs import Need, Verdict, needs_of
 from adapter.reconcile.reconciler import findings_of
 
 _PAGE = 200
+
+
+_WAIT_S = 15.0
+
+
+def perform(app: App, verb: str, arguments: Json) -> str:
+    """Do what a verb asks, with the ledger's lock held; what came of it, as JSON."""
+    try:
+        said: Any = _COMMANDS[verb](app, arguments)
+    except KeyError:
+        said = {"fault": f"this Baton knows no command {verb!r}"}
+    except BatonError as fault:
+        said = {"fault": str(fault)}
+    return dumps(said).decode()
+
+
+def ask(app: App, verb: str, arguments: Json, clock: Clock | None = None) -> Any:
+    """Do it here, or, where a running service holds the ledger, ask the service and wait for its answer (F67).
+
+    Raises:
+        LedgerLocked: something else than a service holds the ledger, or it did not answer: it will do it yet.
+        BatonError: what went wrong there.
+    """
+    try:
+        with app.ledger.lock(verb):
+            return _answered(perform(app, verb, arguments))
+    except LedgerLocked:
+        number = app.ledger.add_command(verb, arguments)
+    clock = clock or SystemClock()
+    until = clock.monotonic() + _WAIT_S
+    while clock.monotonic() < until:
+        text = app.ledger.note(notes.answer(number))
+        if text:
+            return _answered(text)
+        clock.sleep(0.2)
+    raise LedgerLocked(
+        "another Baton works on this ledger and has not answered yet",
+        remedy="what was asked is noted down, and done by the next `baton run`; see: baton status",
+    )
+
+
+def _answered(text: str) -> Any:
+    said = loads(text)
+    if isinstance(said, dict) and "fault" in said:
+        raise BatonError(said["fault"])
+    return said
+
+
+def retry_quarantine(app: App, number: int) -> bool:
+    """Read a quarantined resource again, here or by the running service; whether it can be used now."""
+    return bool(ask(app, "quarantine retry", {"number": number}))
 
 
 def pause(app: App, name: str) -> str:
@@ -32,21 +85,21 @@ def resume(app: App, name: str) -> str:
 
 def _set(app: App, name: str, *, paused: bool) -> str:
     done = "paused" if paused else "resumed"
-    rows = {row.name: row for row in app.ledger.sources()}
     configured = [source.name for source in app.settings.sources]
     if not name or name in configured:
         named = [name] if name else configured
         for one in named:
-            if one not in rows:
+            if not app.ledger.pause_source(one, paused=paused):
                 raise UsageError(f"the source {one} was never synced", remedy="run: baton sync")
-            app.ledger.save_source(replace(rows[one], paused=paused))
+            since = SystemClock().now().isoformat() if paused else ""
+            app.ledger.keep_note(notes.PAUSED_SINCE + one, since)
         return f"{done}: {', '.join(named)}"
     if app.edition.rule(name) is None:
         known = ", ".join([*configured, *(rule.id for rule in app.edition.rules)])
         raise UsageError(f"there is no source or rule {name!r}", remedy=f"known: {known}")
     rules = app.paused_rules()
     left = rules | {name} if paused else rules - {name}
-    app.ledger.keep_note(PAUSED_RULES, dumps(sorted(left)).decode())
+    app.ledger.keep_note(notes.PAUSED_RULES, dumps(sorted(left)).decode())
     return f"{done}: {name}"
 
 
@@ -62,15 +115,21 @@ def withdraw(app: App, rule: str, *, dry_run: bool) -> list[dict[str, Any]]:
     words = app.ledger.words([task.id for task in found])
     listed = [row_of(task, words.get(task.id)) for task in found]
     if not dry_run:
-        with app.ledger.lock("withdraw"):
-            if app.edition.rule(rule) is not None:
-                _set(app, rule, paused=True)
-            app.ledger.append([_withdrawn(app, task) for task in found])
-            app.ledger.want([f"Task/{task.id}" for task in found])
-            plans = {(task.patient, task.programme) for task in found}
-            touched = [p for p in app.ledger.plans() if not p.gone and (p.patient, p.programme) in plans]
-            app.ledger.want([f"CarePlan/{plan.id}" for plan in touched])
+        ask(app, "withdraw", {"rule": rule})
     return listed
+
+
+def _withdraw(app: App, rule: str) -> int:
+    """Take the rule's open tasks back, whichever are open now; how many."""
+    found = [task for task in app.ledger.tasks(open_only=True) if task.rule == rule]
+    if app.edition.rule(rule) is not None:
+        _set(app, rule, paused=True)
+    app.ledger.append([_withdrawn(app, task) for task in found])
+    app.ledger.want([f"Task/{task.id}" for task in found])
+    plans = {(task.patient, task.programme) for task in found}
+    touched = [p for p in app.ledger.plans() if not p.gone and (p.patient, p.programme) in plans]
+    app.ledger.want([f"CarePlan/{plan.id}" for plan in touched])
+    return len(found)
 
 
 def _withdrawn(app: App, task: Task) -> Event:
@@ -132,3 +191,9 @@ def read_plan(text: bytes) -> frozenset[str]:
         raise UsageError(
             "this file is no plan", remedy="make one: baton sync --dry-run --plan FILE"
         ) from None
+
+
+_COMMANDS: Mapping[str, Callable[[App, Json], Any]] = {
+    "withdraw": lambda app, said: _withdraw(app, str(said["rule"])),
+    "quarantine retry": lambda app, said: app.retry_quarantine(int(said["number"])),
+}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from adapter import notes
 from adapter.clock import Clock
 from adapter.connection import Connection
 from adapter.errors import AccessRefused, Gone, NotFound, ServerError, Unsafe, UsageError
@@ -31,7 +32,6 @@ from adapter.writeback.identity import WriterContext, claim, draw_namespace, kee
 MOVED_SAMPLE = 50  # known ids that must be found at a new base URL
 ROUNDS = 5  # of write, read back, look again within one pass
 HTEST = {"system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": "HTEST"}
-PAUSED_RULES = "paused-rules"  # the ledger's note of rules that a person has paused or withdrawn
 
 
 @dataclass(slots=True)
@@ -89,13 +89,13 @@ class Engine:
             seq=ledger.seq,
             aliases=source.aliases,
             verify=str(source.ca_file) if source.ca_file else True,
+            spend=Budget(source.limits.calls_per_minute, clock).take,
         )
         full = {"Task"} | (
             set(edition.types) | set(POLLED) | set(EVIDENCE) if source.store == "full" else set()
         )
         elements = _with_opt_out(edition.elements, source)
         self.keeper = Keeper(elements, full_types=frozenset(full), bases=self.client.bases)
-        self._budget = Budget(source.limits.calls_per_minute, clock)
         self._clock = clock
 
     @property
@@ -131,11 +131,12 @@ class Engine:
     def _pass(self, report: SyncReport, mine: SourceReport, options: PassOptions) -> None:
         options.progress(f"{self.settings.name}: connecting")
         source = self.connect(mine, options)
-        source.poll(mine, told=options)
+        source.poll(mine, progress=options.progress)
         source.refresh(mine)
         if options.sweep:
             self._sweep(source, mine, options)
-        source.look(report, mine, options)
+        people = len(self.ledger.requests(self.settings.name))
+        source.look(report, mine, options.progress, people)
         source.deliver(report, mine, options)
 
     def _sweep(self, source: Connection, mine: SourceReport, options: PassOptions) -> None:
@@ -167,6 +168,7 @@ class Engine:
             capability=capability,
             writer=writer,
             facts=self.facts,
+            paused=self.paused_rules,
             tags=self._tags(),
             security=self._security(),
         )
@@ -252,7 +254,7 @@ class Engine:
             ledger=self.ledger,
             keeper=self.keeper,
             clock=self._clock,
-            budget=self._budget,
+            budget=Budget(0, self._clock),  # the client counts every request, writes and repeats included
             namespace=self.namespace,
             capability=capability,
             search=self.settings.filters(POLLED),
@@ -268,8 +270,13 @@ class Engine:
         facts = self.root.source_facts(
             self.settings, key=row.key, live_from=row.live_from, codes=self.edition.codes
         )
-        paused = self.ledger.note(PAUSED_RULES)
-        return replace(facts, disabled=facts.disabled | set(loads(paused))) if paused else facts
+        paused = self.paused_rules()
+        return replace(facts, disabled=facts.disabled | paused) if paused else facts
+
+    def paused_rules(self) -> frozenset[str]:
+        """Rules that a person has paused or withdrawn."""
+        text = self.ledger.note(notes.PAUSED_RULES)
+        return frozenset(loads(text)) if text else frozenset()
 
     def _tags(self) -> tuple[dict[str, str], ...]:
         """What bounds a source by a tag stands on what is written there, too: so a test run finds all of it again."""

@@ -47,6 +47,7 @@ from adapter.references import Bases
 
 DEFAULT_FILE = Path("config/baton.yaml")
 CONFIG_VARIABLE = "BATON_CONFIG"
+DEFAULT_INTERVAL = timedelta(minutes=5)
 TEMPLATE = "baton.yaml.template"
 
 _HERE = Path(__file__).resolve().parent
@@ -147,7 +148,7 @@ class SourceSettings(_Strict):
     environment: Literal["production", "test"] = "production"
     timezone: str = "UTC"
     write_back: bool = False
-    interval: Span = timedelta(minutes=5)
+    interval: Span | dict[TypeName, Span] = timedelta(minutes=5)
     overlap: Span = timedelta(seconds=150)
     search: str | dict[TypeName, str] = Field(default_factory=dict)
     since: Instant | dict[TypeName, Instant] | None = None
@@ -203,8 +204,8 @@ class SourceSettings(_Strict):
 
     @field_validator("interval", "overlap")
     @classmethod
-    def _positive(cls, value: timedelta) -> timedelta:
-        if value <= timedelta(0):
+    def _positive(cls, value: timedelta | dict[str, timedelta]) -> timedelta | dict[str, timedelta]:
+        if any(span <= timedelta(0) for span in (value.values() if isinstance(value, dict) else [value])):
             raise ValueError("this span has to be longer than nothing")
         return value
 
@@ -259,6 +260,12 @@ class SourceSettings(_Strict):
         if isinstance(self.since, dict):
             return dict(self.since)
         return {type: self.since for type in types} if self.since else {}
+
+    def every(self, type: str) -> timedelta:
+        """How often the service polls a type."""
+        if isinstance(self.interval, dict):
+            return self.interval.get(type, DEFAULT_INTERVAL)
+        return self.interval
 
     def credential(self, environ: Mapping[str, str] | None = None) -> BearerToken | None:
         """What signs in; None where the source is open."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from adapter import control
 from adapter.cli import context as given
 from adapter.cli.context import Json
 from adapter.cli.out import as_json, local, say, table
@@ -87,7 +88,7 @@ def retry_quarantine(
 ) -> None:
     """Read the resource again from its server."""
     with given.app(context) as app:
-        done = app.retry_quarantine(number)
+        done = control.retry_quarantine(app, number)
     say("it can be used now" if done else "it still cannot be read")
     if not done:
         raise typer.Exit(3)

@@ -10,7 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from adapter import __version__
-from adapter.cli import care, keep, rules, run
+from adapter.cli import care, keep, rules, run, serve
 from adapter.cli.out import tell
 from adapter.errors import BatonError, ConfigError
 
@@ -45,6 +45,7 @@ def options(
 
 
 run.register(cli)
+serve.register(cli)
 care.register(cli)
 rules.register(cli)
 keep.register(cli)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
+import structlog
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
@@ -15,10 +18,53 @@ from rich.table import Table
 
 from adapter.fhirjson import dumps
 from adapter.report import Progress, no_progress
+from adapter.service import Log
 
 # In a pipe there is no screen to fit: lines stay whole, so that grep and awk can work on them.
 stdout = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class LogLevel(StrEnum):
+    """How much the service says."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def service_log(level: str, *, as_json: bool) -> Log:
+    """The log of a service on stderr: a line for each event, key=value or JSON. Libraries stay silent: they would
+    print addresses."""
+    for library in ("apscheduler", "httpx", "httpcore"):
+        logging.getLogger(library).setLevel(logging.CRITICAL + 1)
+    show = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.processors.LogfmtRenderer(
+            key_order=["timestamp", "level", "event", "source"], drop_missing=True
+        )
+    )
+    logger = structlog.wrap_logger(
+        structlog.PrintLogger(sys.stderr),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _without_empty,
+            show,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
+    )
+
+    def told(level: str, event: str, **values: Any) -> None:
+        getattr(logger, level)(event, **values)
+
+    return told
+
+
+def _without_empty(_: Any, __: str, values: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {name: value for name, value in values.items() if value not in (None, "", [], {})}
 
 
 def say(text: str = "") -> None:

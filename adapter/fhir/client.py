@@ -39,6 +39,8 @@ from adapter.references import Bases
 
 Json = Mapping[str, Any]
 
+STRANGE = "look at what the server, or a proxy before it, answers there"
+NO_ROOT = "base_url is not the FHIR root, or a sign-in page or a proxy answers in its place"
 MAX_EMPTY_PAGES = 100  # filters after the search may empty some pages (Epic), not pages without end
 
 _TYPE = re.compile(r"^[A-Z][A-Za-z]{1,63}$")
@@ -60,6 +62,7 @@ class FhirClient:
         aliases: other base URLs under which this server knows itself.
         verify: False leaves certificates unchecked; a text is the path of a file with authorities.
         transport: stands in for the network in tests.
+        spend: called before each request that goes out, repeats and writes included: it may wait.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class FhirClient:
         aliases: Iterable[str] = (),
         verify: bool | str = True,
         transport: httpx.BaseTransport | None = None,
+        spend: Callable[[], None] | None = None,
     ) -> None:
         self.base_url = _base(base_url)
         self.aliases = tuple(alias.rstrip("/") for alias in aliases)
@@ -89,6 +93,7 @@ class FhirClient:
             seq=seq,
             verify=verify,
             wire=transport,
+            spend=spend,
         )
 
     @property
@@ -311,7 +316,10 @@ class FhirClient:
     def _not_fhir(self, raw: Raw, what: str, fault: str) -> ServerError:
         is_html = raw.body.lstrip()[:1] == b"<"
         said = "a page of HTML or XML" if is_html else f"no FHIR resource ({fault})"
-        return self._exchange.error(NotFhir, f"the answer to {what} is {said}", status=raw.status)
+        remedy = NO_ROOT if is_html else STRANGE
+        return self._exchange.error(
+            NotFhir, f"the answer to {what} is {said}", remedy=remedy, status=raw.status
+        )
 
     def _location(self, raw: Raw) -> str:
         said = raw.headers.get("Location") or raw.headers.get("Content-Location") or ""
@@ -325,7 +333,7 @@ class FhirClient:
         except NotFhir as fault:
             if raw.body.lstrip()[:1] == b"<":
                 raise self._not_fhir(raw, what, "") from None
-            raise self._exchange.labelled(_with_status(fault, raw.status)) from None
+            raise self._exchange.labelled(_about(what, fault, raw.status)) from None
         if any(issue.server_code == EPIC_PAGING_EXPIRED for issue in found.warnings):
             raise self._expired(NotFhir("", status=raw.status, issues=found.warnings))
         return self._made(raw, found, url)
@@ -434,5 +442,8 @@ def _version_in(resource: Json | None) -> str | None:
     return version if isinstance(version, str) and version else None
 
 
-def _with_status(fault: NotFhir, status: int) -> NotFhir:
-    return NotFhir(fault.message, remedy=fault.remedy, status=status, issues=fault.issues)
+def _about(what: str, fault: NotFhir, status: int) -> NotFhir:
+    """A fault of a page, now with what was asked."""
+    return NotFhir(
+        f"{what}: {fault.message}", remedy=fault.remedy or STRANGE, status=status, issues=fault.issues
+    )

@@ -39,6 +39,9 @@ from adapter.fhir.status import error_for
 MAX_REDIRECTS = 3
 ACCEPT = "application/fhir+json, application/json;q=0.9"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_TRIED_AGAIN = "the next pass tries again, and nothing is lost"
+_SLOW = "raise `limits: {read: …, total: …}` of this source, or lower its page_size"
+_LOOKED_FOR = "nothing to do: it is looked for before it is sent again"
 # Nothing of the request can have reached a server.
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
@@ -83,6 +86,7 @@ class Exchange:
         seq: Sequence,
         verify: bool | str,
         wire: httpx.BaseTransport | None,
+        spend: Callable[[], None] | None = None,
     ) -> None:
         if origin(base_url) == ("", "", 0):
             raise SettingsError("the base URL of a source has to begin with http:// or https://")
@@ -95,6 +99,7 @@ class Exchange:
         self._limits = limits
         self._local = clock
         self._seq = seq
+        self._spend = spend
         self._deadline = Deadline(clock.monotonic)
         self._jitter = random.Random()  # noqa: S311 (spreads retries; no secret)
         self._http = httpx.Client(
@@ -183,7 +188,12 @@ class Exchange:
             if answer.status not in _REDIRECTS:
                 return answer
             url = self._target(ask, answer)
-        raise self.error(NotFhir, f"{ask.what} is redirected over and over", status=answer.status)
+        raise self.error(
+            NotFhir,
+            f"{ask.what} is redirected over and over",
+            remedy="is base_url the FHIR root, and the sign-in right?",
+            status=answer.status,
+        )
 
     def _target(self, ask: Ask, answer: Raw) -> str:
         """Where a redirect leads, if it may be followed."""
@@ -199,13 +209,22 @@ class Exchange:
                 status=answer.status,
             )
         if ask.method != "GET":
-            raise self.error(ForeignOrigin, f"{ask.what} is redirected; a write is not", status=answer.status)
+            raise self.error(
+                ForeignOrigin,
+                f"{ask.what} is redirected, and a write does not follow",
+                remedy="give the address that it leads to as base_url",
+                status=answer.status,
+            )
         return url
 
     def _once(self, ask: Ask, url: str, said: str) -> Raw:
         if not same_origin(url, self._base):
             raise self.error(ForeignOrigin, f"{ask.what} leads to another origin; nothing was sent there")
         request = self._request(ask, url, said)
+        if not ask.writes:
+            self._local.sleep(0.0)  # a clock that was told to stop ends it here; a write goes through
+        if self._spend is not None:
+            self._spend()
         self._deadline.start(self._limits.total_s)
         sent = self._seq.next()
         try:
@@ -234,7 +253,9 @@ class Exchange:
         try:
             return self._http.build_request(ask.method, url, content=ask.body, headers=headers)
         except (httpx.InvalidURL, ValueError):
-            raise self.error(Rejected, f"{ask.what} has no address that could be asked") from None
+            raise self.error(
+                Rejected, f"{ask.what} has no address that could be asked", remedy="check the base_url"
+            ) from None
 
     def _body(self, ask: Ask, response: httpx.Response) -> bytes:
         """The unpacked body, within its bounds. Of a fault, only as much as its outcome may need."""
@@ -247,6 +268,7 @@ class Exchange:
                 raise self.error(
                     kind,
                     f"the answer to {ask.what} is larger than {most} bytes",
+                    remedy="raise `limits: {max_megabytes: …}` of this source, or lower its page_size",
                     status=response.status_code,
                 )
             if self._deadline.left() <= 0:
@@ -263,10 +285,15 @@ class Exchange:
         late = isinstance(fault, httpx.TimeoutException)
         said = "no answer in time from" if late else "the connection was lost to"
         if ask.writes:
-            return self.error(OutcomeUnknown, f"{said} {place} after {ask.what} was sent")
+            return self.error(
+                OutcomeUnknown, f"{said} {place} after {ask.what} was sent", remedy=_LOOKED_FOR
+            )
         if isinstance(fault, httpx.DecodingError):
-            return self.error(NotFhir, f"the answer to {ask.what} cannot be unpacked")
-        return self.error(ServerUnavailable, f"{said} {place} during {ask.what}")
+            return self.error(
+                NotFhir, f"the answer to {ask.what} cannot be unpacked", remedy="look at the proxies between"
+            )
+        remedy = _SLOW if late else _TRIED_AGAIN
+        return self.error(ServerUnavailable, f"{said} {place} during {ask.what}", remedy=remedy)
 
     def _unconnected(self, fault: Exception, place: str) -> ServerError:
         where = place.partition("://")[2]
@@ -279,8 +306,14 @@ class Exchange:
             return self.error(_Unsent, text, remedy="is the address right, and the server up?")
         if isinstance(tls, ssl.SSLCertVerificationError):
             text = f"the certificate of {where} does not fit"
-            return self.error(_Untrusted, text, remedy="name the right host, or the authority that signed it")
-        return self.error(_Untrusted, f"no secure connection to {where} could be made")
+            return self.error(
+                _Untrusted, text, remedy="name the right host, or give the authority that signed it as ca_file"
+            )
+        return self.error(
+            _Untrusted,
+            f"no secure connection to {where} could be made",
+            remedy="does that port speak https, TLS 1.2 or newer?",
+        )
 
 
 class _Unsent(ServerUnavailable):

@@ -12,10 +12,10 @@ _CLOSED = "('rejected', 'cancelled', 'failed', 'completed', 'entered-in-error')"
 OPEN = f"gone = 0 AND status NOT IN {_CLOSED}"
 
 
-def _upsert(table: str, keys: str, columns: list[str]) -> str:
+def _upsert(table: str, keys: str, columns: list[str], once: tuple[str, ...] = ()) -> str:
     quoted = [f'"{name}"' for name in columns]
     values = ", ".join(f":{name}" for name in columns)
-    own = {f'"{name.strip()}"' for name in keys.split(",")}
+    own = {f'"{name.strip()}"' for name in (*keys.split(","), *once)}
     news = ", ".join(f"{name} = excluded.{name}" for name in quoted if name not in own)
     return (
         f"INSERT INTO {table} ({', '.join(quoted)}) VALUES ({values}) "  # noqa: S608 - names of columns only
@@ -58,7 +58,9 @@ SAVE_SOURCE = _upsert(
         "suspect",
         "aliases",
     ],
+    once=("paused",),  # a person's word: no row that the engine read before may take it back
 )
+PAUSE_SOURCE = "UPDATE sources SET paused = ? WHERE name = ?"
 WALK = "SELECT * FROM walks WHERE source = ? AND type = ?"
 WALKS = "SELECT * FROM walks WHERE source = ? ORDER BY type"
 SAVE_WALK = _upsert(

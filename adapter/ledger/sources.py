@@ -27,9 +27,14 @@ class Sources(Core):
             return [rows.source(row) for row in db.execute(queries.SOURCES)]
 
     def save_source(self, row: SourceRow) -> None:
-        """Keep ``row``, new or changed."""
+        """Keep ``row``, new or changed; whether it is paused only :meth:`pause_source` changes."""
         with self._writing() as db:
             db.execute(queries.SAVE_SOURCE, rows.source_values(row))
+
+    def pause_source(self, name: str, *, paused: bool) -> bool:
+        """Stop or restart writing to a source; false where there is no such source."""
+        with self._writing() as db:
+            return db.execute(queries.PAUSE_SOURCE, (int(paused), name)).rowcount == 1
 
     def rename_source(self, old: str, new: str, now: datetime) -> None:
         """Give a source another name everywhere; its key, and so every need and Task, stays what it was.

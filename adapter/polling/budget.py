@@ -26,7 +26,7 @@ class Budget:
         self.spent = 0
 
     def take(self) -> None:
-        """Use up one call, waiting until there is one."""
+        """Use up one call, waiting until there is one. For a write too: a vendor counts every request."""
         with self._lock:
             self.spent += 1
             if self._rate <= 0:

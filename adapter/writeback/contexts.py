@@ -28,7 +28,7 @@ class DeliverySettings:
     there is updated. ``only_if_absent`` says whether a PUT with If-Match "0" creates and never overwrites
     (HAPI); None tries it and remembers. ``longest_request_s`` is how long after an unknown outcome a write
     may still arrive. ``rounds`` bounds how often a resource is read back before it backs off. ``only`` are the
-    targets that may be written; None for all.
+    targets that may be written; None for all. ``paused`` are rules whose open tasks are not written for now.
     """
 
     source: SourceFacts
@@ -41,6 +41,7 @@ class DeliverySettings:
     rounds: int = 5
     batch: int = 200
     only: frozenset[str] | None = None
+    paused: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)

@@ -1,0 +1,22 @@
+"""Names of the small notes that one part of a Baton leaves in the ledger for another. They hold no patient data."""
+
+from __future__ import annotations
+
+SERVICE = "service"  # {"at", "pid", "running"} of the service
+PAUSED_RULES = "paused-rules"  # rules that a person has paused or withdrawn
+PAUSED_SINCE = "paused-since:"  # + a source's name: when a person paused it
+
+
+def beat(source: str) -> str:
+    """A source's heartbeat: {"at", "state"}."""
+    return f"beat:{source}"
+
+
+def answer(command: int) -> str:
+    """What came of a command, as JSON."""
+    return f"command:{command}"
+
+
+def sweep(source: str, type: str) -> str:
+    """What the latest sweep of a type said."""
+    return f"sweep:{source}:{type}"
