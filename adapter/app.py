@@ -15,9 +15,10 @@ from typing import Any
 from adapter import notes
 from adapter.clock import Clock, SystemClock
 from adapter.engine import Engine, SourceCheck, edition_of
-from adapter.errors import BatonError, Unsafe, UsageError
+from adapter.errors import BatonError, Fault, SettingsError, Unsafe, UsageError
 from adapter.fhirjson import loads
 from adapter.ledger import Ledger
+from adapter.mapping.check import parameter_faults
 from adapter.mapping.loader import load
 from adapter.mapping.rules import Edition
 from adapter.model import Event, Task
@@ -39,8 +40,24 @@ def load_edition(settings: Settings) -> Edition:
 
     Raises:
         MappingError: every fault at once.
+        SettingsError: parameters or rules that no mapping has.
     """
-    return load(settings.mappings_folder, codes=settings.codes or packaged("config") / "codes")
+    edition = load(settings.mappings_folder, codes=settings.codes or packaged("config") / "codes")
+    faults = [Fault(text, file=str(settings.file)) for text in _parameter_faults(settings, edition)]
+    if faults:
+        raise SettingsError("the configuration sets parameters that no mapping has", faults)
+    return edition
+
+
+def _parameter_faults(settings: Settings, edition: Edition) -> Iterator[str]:
+    for text in parameter_faults(edition, settings.parameters):
+        yield f"parameters: {text}"
+    for source in settings.sources:
+        for text in parameter_faults(edition, source.parameters):
+            yield f"source {source.name}: parameters: {text}"
+        for rule in sorted(source.disabled | source.enabled):
+            if edition.rule(rule) is None:
+                yield f"source {source.name}: there is no rule {rule!r}; see: baton mappings list"
 
 
 class App:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,12 +13,13 @@ from adapter import notes
 from adapter.clock import Clock
 from adapter.connection import Connection
 from adapter.errors import AccessRefused, Gone, NotFound, ServerError, Unsafe, UsageError
+from adapter.facts.codes import unmapped
 from adapter.facts.keep import Keeper
 from adapter.fhir import Capability, FhirClient, Limits
 from adapter.fhirjson import digest, loads
 from adapter.ledger import Ledger, SourceRow
 from adapter.mapping.rules import Edition
-from adapter.model import EVIDENCE, POLLED, SnapshotState, SourceFacts
+from adapter.model import EVIDENCE, POLLED, Json, SnapshotState, SourceFacts
 from adapter.polling import (
     Budget,
     PollingContext,
@@ -31,6 +33,7 @@ from adapter.writeback.identity import WriterContext, claim, draw_namespace, kee
 
 MOVED_SAMPLE = 50  # known ids that must be found at a new base URL
 ROUNDS = 5  # of write, read back, look again within one pass
+MOST_CODES = 20  # unmapped codes that ``check`` names
 HTEST = {"system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": "HTEST"}
 
 
@@ -335,6 +338,11 @@ class Engine:
         skew = self.client.clock.skew()
         if skew is not None and abs(skew) > timedelta(minutes=1):
             lines.append(f"the clocks differ by {abs(skew).total_seconds():.0f} s: the server's counts")
+        held = self.ledger.source(self.settings.name)
+        if held is not None and held.paused:
+            lines.append("writing is paused by a person: baton resume")
+        if paused := sorted(self.paused_rules()):
+            lines.append(f"paused rules: {', '.join(paused)} → baton resume RULE")
         if not self.settings.write_back:
             lines.append("nothing is written here: set `write_back: true` when you are ready")
         if self.settings.references == "literal":
@@ -346,7 +354,31 @@ class Engine:
         for row in self.ledger.walks(self.settings.name):
             if row.blind:
                 lines.append(f"{row.type} cannot be read ({row.blind}): the rules that need it do nothing")
+        return [*lines, *self._unmapped()]
+
+    def _unmapped(self) -> list[str]:
+        """Codes that mean nothing to any rule, the most frequent first: silent, and perhaps a map is missing."""
+        held = (self._bodies(type) for type in ("ServiceRequest", "Appointment", "Encounter"))
+        found = unmapped(itertools.chain.from_iterable(held), self.edition.codebook.at(self.facts_codes()))
+        lines = [
+            f"{number} × {name} {code}: no rule knows this code; if it matters, map it in `codes:`"
+            for (name, code), number in found.most_common(MOST_CODES)
+        ]
+        if len(found) > MOST_CODES:
+            lines.append(f"and {len(found) - MOST_CODES} more codes that no rule knows")
         return lines
+
+    def facts_codes(self) -> Mapping[str, Mapping[str, str]]:
+        """The code maps that count at this source."""
+        facts = self.root.source_facts(self.settings, key="", codes=self.edition.codes)
+        return facts.codes
+
+    def _bodies(self, type: str) -> Iterator[Json]:
+        name = self.settings.name
+        refs = [one.ref for one in self.ledger.inventory(name, type) if one.state is SnapshotState.LIVE]
+        for start in range(0, len(refs), 500):
+            for snapshot in self.ledger.snapshots(name, refs[start : start + 500]).values():
+                yield snapshot.body
 
 
 def _with_opt_out(

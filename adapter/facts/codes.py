@@ -19,6 +19,7 @@ Value sets of the same meaning are asked by name: :data:`KIND_SETS`, :data:`CANC
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -89,11 +90,23 @@ class Codebook:
     valuesets: ValueSets = field(default_factory=NoValueSets)
     maps: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     unmapped: set[tuple[str, str]] = field(default_factory=set)
+    _kinds: dict[tuple[str, str], str | None] = field(default_factory=dict, repr=False, compare=False)
+    _laid: tuple[Mapping[str, Mapping[str, str]], Codebook] | None = field(
+        default=None, repr=False, compare=False
+    )
 
     def at(self, maps: Mapping[str, Mapping[str, str]]) -> Codebook:
-        """This codebook with a source's own maps laid over it; both count into the same ``unmapped``."""
+        """This codebook with a source's own maps laid over it; both count into the same ``unmapped``.
+
+        The same maps (the very object, as one source's settings hold it) give the same codebook again.
+        """
         if not maps:
             return self
+        if self._laid is None or self._laid[0] is not maps:
+            self._laid = maps, self._with(maps)
+        return self._laid[1]
+
+    def _with(self, maps: Mapping[str, Mapping[str, str]]) -> Codebook:
         merged = {name: {**self.maps.get(name, {}), **maps.get(name, {})} for name in {*self.maps, *maps}}
         return Codebook(self.valuesets, merged, self.unmapped)
 
@@ -154,7 +167,13 @@ class Codebook:
         return min(found, default=None)
 
     def _coding_kind(self, coding: Json) -> str | None:
-        return self._in_sets(KIND_SETS, coding) or self._mapped("order-kind", coding)
+        """Value sets first, then maps: remembered, for there are few codes and every order asks."""
+        key = text_of(coding.get("system")), text_of(coding.get("code"))
+        if key not in self._kinds:
+            if len(self._kinds) >= _MOST_CODES:
+                self._kinds.clear()
+            self._kinds[key] = self._in_sets(KIND_SETS, coding) or self._mapped("order-kind", coding)
+        return self._kinds[key]
 
     def _in_sets(self, sets: Mapping[str, str], coding: Json) -> str | None:
         return next((means for means, name in sets.items() if self.valuesets.member(name, coding)), None)
@@ -169,6 +188,33 @@ class Codebook:
     def _note(self, name: str, *elements: Any) -> None:
         keys = (coding_key(coding) for element in _each(elements) for coding in codings(element))
         self.unmapped.update((name, key) for key in keys if key)
+
+
+_MOST_CODES = 20_000  # a bound for nonsense: an EHR has some thousand codes of orders
+
+
+def unmapped(bodies: Iterable[Json], codebook: Codebook) -> Counter[tuple[str, str]]:
+    """How many resources bear codes that mean nothing here, by (map, "system|code").
+
+    Orders that are active and ask for action, visits that were cancelled, encounters: what a map could make speak.
+    """
+    found: Counter[tuple[str, str]] = Counter()
+    mine = Codebook(codebook.valuesets, codebook.maps)
+    for body in bodies:
+        mine.unmapped.clear()
+        _ask(mine, body)
+        found.update(mine.unmapped)
+    return found
+
+
+def _ask(codebook: Codebook, body: Json) -> None:
+    type, status = body.get("resourceType"), body.get("status")
+    if type == "ServiceRequest" and status == "active" and not codebook.ignored(body):
+        codebook.kind(body)
+    elif type == "Appointment" and status == "cancelled":
+        codebook.cancelled_by(body)
+    elif type == "Encounter":
+        codebook.setting(body)
 
 
 def _each(elements: Iterable[Any]) -> Iterable[Any]:

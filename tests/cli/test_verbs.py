@@ -19,7 +19,8 @@ from adapter.sandbox.cohort import cohort
 Run = Callable[..., tuple[int, str, str]]
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 VERBS = [
-    ["demo"], ["init"], ["check"], ["sync"], ["run"], ["status"], ["tasks"], ["explain"], ["baseline"], ["withdraw"], ["pause"], ["resume"],
+    ["demo"], ["init"], ["check"], ["sync"], ["run"], ["status"], ["tasks"], ["explain"], ["baseline"], ["withdraw"],
+    ["pause"], ["resume"],
     ["seed"], ["purge"], ["mappings", "check"], ["mappings", "test"], ["mappings", "list"], ["hold", "list"],
     ["hold", "release"], ["quarantine", "list"], ["quarantine", "show"], ["quarantine", "retry"],
     ["quarantine", "drop"], ["outbox", "list"], ["outbox", "retry"], ["ledger", "check"], ["ledger", "rebuild"],
