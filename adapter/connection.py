@@ -80,7 +80,7 @@ class Connection:
             if type in self.settings.types:
                 continue
             if self.capability.types and type not in self.capability.types:
-                self._blind(type)
+                self._blind(type, mine)
                 continue
             progress(f"{self.settings.name}: polling {type}")
             result = self._poller.poll(type)
@@ -89,21 +89,34 @@ class Connection:
                 unfinished.append(type)
         return unfinished
 
-    def _blind(self, type: str) -> None:
+    def _blind(self, type: str, mine: SourceReport) -> None:
         row = self.ledger.walk(self.settings.name, type)
         if not row.blind:
             self.ledger.save_walk(replace(row, blind="not offered", blind_since=self.now))
+        mine.blind.append(type)
+        mine.errors.append(
+            f"{type} is not offered by this server: the rules that need it do nothing"
+            f" → if this EHR has none, say so: `types: {{{type}: none}}`"
+        )
 
     def _polled(self, result: PollResult, mine: SourceReport) -> None:
         mine.polled[result.type] = result.received
         mine.changed[result.type] = result.changed
         mine.quarantined += result.quarantined
         mine.errors += result.errors
-        mine.failed = mine.failed or bool(result.errors and not result.complete and not result.blind)
+        mine.notes += result.notes
+        mine.blind += [result.type] if result.blind else []
+        signed_out = result.blind == "401"  # no matter of one type
+        lost = bool(result.errors and not result.complete and (signed_out or not result.blind))
+        mine.failed = mine.failed or lost
 
     def refresh(self, mine: SourceReport) -> None:
-        """Read the Patients that were named and not read yet, and, once a business day, all open work (F7)."""
+        """Read the Patients that were named and not read yet, those of open work that were not read lately (who
+        died must not be called), and, once a business day, all open work (F7)."""
         mine.errors += self._patients.refresh_pending().errors
+        lately = self.now - timedelta(seconds=self.facts().evidence_max_age_s)
+        stale = self.ledger.stale_patients(self.settings.name, lately)
+        mine.errors += self._patients.refresh(stale, always=True).errors
         work, day = OpenWork(self.context), f"{self.now.astimezone(self.settings.zone):%Y-%m-%d}"
         if work.due(day):
             done = work.reread(day)

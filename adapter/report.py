@@ -34,7 +34,10 @@ class PassOptions:
 
 @dataclass(slots=True)
 class SourceReport:
-    """What a pass did at one source. ``polled`` counts what was received, by type; ``errors`` are safe to print."""
+    """What a pass did at one source. ``polled`` counts what was received, by type; ``errors`` are safe to print.
+
+    ``blind`` are types that cannot be read here at all: not offered, or refused.
+    """
 
     name: str
     polled: dict[str, int] = field(default_factory=dict)
@@ -43,6 +46,7 @@ class SourceReport:
     errors: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     failed: bool = False
+    blind: list[str] = field(default_factory=list)
     swept: list[str] = field(default_factory=list)
 
 
@@ -85,4 +89,5 @@ class SyncReport:
         """0 done, 1 a source failed, 3 done with something that needs a person."""
         if any(source.failed for source in self.sources):
             return 1
-        return 3 if self.waiting or self.holds or self.failed else 0
+        blind = any(source.blind for source in self.sources)
+        return 3 if self.waiting or self.holds or self.failed or blind else 0

@@ -18,6 +18,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
@@ -104,9 +105,16 @@ class LimitSettings(_Strict):
 
 
 class EvidenceSettings(_Strict):
-    """How fresh evidence read for one patient has to be."""
+    """How fresh evidence read for one patient has to be, the Patient itself included."""
 
     max_age: Span = timedelta(hours=1)
+
+    @field_validator("max_age")
+    @classmethod
+    def _max_age(cls, value: timedelta) -> timedelta:
+        if value < timedelta(minutes=1):
+            raise ValueError("evidence that is stale within a minute would be read for ever: 1m or more")
+        return value
 
 
 class OptOutSettings(_Strict):
@@ -493,11 +501,21 @@ def _fault(document: Document, error: Any) -> Fault:
     elif kind == "value_error":
         message = message.removeprefix("Value error, ")
     else:
-        message = message.replace("Input should be", "it has to be")
+        message = _PLAIN.get(kind.partition("_")[0], message.replace("Input should be", "it has to be"))
+    remedy = remedy or f"see `{path[-1] if path else 'sources'}` in the README"
     line, column = document.place(path, key=unknown or kind == "missing")
     return Fault(message, remedy, document.file, line, column, spell(path))
 
 
+_PLAIN = {
+    "bool": "it has to be true or false",
+    "int": "it has to be a whole number",
+    "tuple": "it has to be a list",
+    "list": "it has to be a list",
+    "dict": "it has to be names with values",
+    "model": "it has to be names with values",
+    "string": "it has to be a text",
+}
 _WORDS = {"namespace": "namespace", "name": "name", "was": "name"}
 
 
@@ -562,6 +580,21 @@ def _missing_secrets(
             yield document.fault(("sources", number, "token_env"), message, f"set {variable}")
         if isinstance(secret, str) and secret and not (_root(file) / secret).is_file():
             yield document.fault(("sources", number, "token_file"), "there is no such file", "create it")
+        if isinstance(source.get("ca_file"), str) and (
+            why := _no_authorities(_root(file) / source["ca_file"])
+        ):
+            yield document.fault(("sources", number, "ca_file"), why, "name a file of certificates, in PEM")
+
+
+def _no_authorities(path: Path) -> str:
+    """Why a file holds no certificate to trust; "" where it does."""
+    if not path.is_file():
+        return "there is no such file"
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+    except (ssl.SSLError, OSError):
+        return "it holds no certificate that can be read"
+    return ""
 
 
 # ---- values ----

@@ -17,7 +17,7 @@ from adapter.facts.times import Span, parse_period
 from adapter.model import Chart, Json, Snapshot, SnapshotState
 from adapter.references import Bases, parse_reference
 
-FRESH = timedelta(days=1)  # a Patient read within a day counts, whenever the cause came (F38)
+FRESH = timedelta(days=1)  # how old a read of stays and Flags may be
 LONGEST_STAY = timedelta(days=30)  # a forgotten admission holds no longer than this
 DISCHARGE_SEEN = timedelta(days=10)  # a discharge is told as long as a business day after it may lie ahead
 HOSPITAL = frozenset({"inpatient", "emergency"})
@@ -195,7 +195,7 @@ def _live(snapshot: Snapshot | None) -> bool:
 
 
 def _fresh(chart: Chart, survivors: list[str], cause: datetime | None) -> bool:
-    """Every Patient was read since the cause, or within a day."""
+    """Every Patient was read since the cause, or lately: nobody is called about one who died this morning (F38)."""
     known = chart.known.get("Patient")
     reads = [chart.snapshots[ref].received_at for ref in survivors]
     own = min((read for read in reads if read), default=None) if all(reads) else None
@@ -203,7 +203,8 @@ def _fresh(chart: Chart, survivors: list[str], cause: datetime | None) -> bool:
     if not times:
         return False
     latest = max(times)
-    return latest >= chart.now - FRESH or (cause is not None and latest >= cause)
+    lately = chart.now - timedelta(seconds=chart.source.evidence_max_age_s)
+    return latest >= lately or (cause is not None and latest >= cause)
 
 
 def _stay(chart: Chart, codebook: Codebook) -> _Stay:

@@ -144,6 +144,10 @@ PERSONS_WITH_TYPE = """
     JOIN patients p ON p.source = n.source AND p.patient = n.patient
     WHERE s.source = ? AND s.type IN (SELECT value FROM json_each(?))"""
 PERSONS_WITH_OPEN_TASKS = f"SELECT DISTINCT person FROM tasks WHERE source = ? AND {OPEN}"  # noqa: S608
+STALE_PATIENTS_OF_OPEN_TASKS = f"""
+    SELECT DISTINCT patient FROM tasks WHERE source = :source AND {OPEN} AND NOT EXISTS (
+        SELECT 1 FROM reads WHERE reads.source = tasks.source AND reads.patient = tasks.patient
+            AND reads.type = 'Patient' AND reads.reason = '' AND reads.at > :before)"""  # noqa: S608
 LINKS_OF = "SELECT other FROM links WHERE source = ? AND patient = ?"
 NEIGHBOURS = """
     SELECT patient, other FROM links WHERE source = :source AND patient IN (SELECT value FROM json_each(:of))

@@ -59,6 +59,12 @@ class Requests(Core):
         with self._reading() as db:
             return [rows.request(row) for row in db.execute(queries.ALL_REQUESTS, (source,))]
 
+    def stale_patients(self, source: str, before: datetime) -> list[str]:
+        """The Patients of open work that were not read since ``before``: somebody may have died meanwhile."""
+        values = {"source": source, "before": time_text(before)}
+        with self._reading() as db:
+            return [row[0] for row in db.execute(queries.STALE_PATIENTS_OF_OPEN_TASKS, values)]
+
     def next_looks(self, source: str) -> dict[str, datetime]:
         """When each person is looked at again though nothing arrives."""
         with self._reading() as db:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class World:
     folder: Path
     run: str
     clock: Clock
+    source: str = "general"
 
     @classmethod
     def made(cls, server: FhirServer, folder: Path, clock: Clock | None = None) -> World:
@@ -50,7 +51,11 @@ class World:
             "search": {t: tag for t in ("Appointment", "ServiceRequest", "CoverageEligibilityResponse")},
             **more,
         }
-        whole = {"namespace": self.run, "ledger": str(self.folder / "ledger.db"), "sources": [source]}
+        whole = {
+            "namespace": self.run,
+            "ledger": str(self.folder / "ledger.db"),
+            "sources": [source],
+        }
         self.config.write_text(yaml.safe_dump(whole), encoding="utf-8")
 
     def seed(self) -> list[dict[str, Any]]:
@@ -67,6 +72,16 @@ class World:
 
     def app(self) -> App:
         return App.open(load(self.config), clock=self.clock)
+
+    def an_hour_passes(self) -> None:
+        """What was read of Patients for open work is old now."""
+        with self.app() as app:
+            source, ledger = self.source, app.ledger
+            for task in ledger.tasks(source, open_only=True):
+                old = app.engine(source).now - timedelta(hours=2)
+                ledger.record_read(
+                    source, task.patient, "Patient", at=old, seq=ledger.seq.next(), complete=True
+                )
 
     def tasks(self, *, all: bool = True) -> list[dict[str, Any]]:
         """The ledger's tasks."""

@@ -101,7 +101,7 @@ def test_nothing_opens_without_a_fresh_patient() -> None:
     assert (found.state, found.blocks, found.missing) == ("unknown", "unknown", frozenset({"Patient"}))
     assert judged(old, known={}, cause=NOW - timedelta(days=4)).blocks == ""
     assert judged(old, known={}, cause=NOW - timedelta(days=2)).blocks == "unknown"
-    assert judged(old, known={"Patient": Known(at=NOW - timedelta(hours=23))}).blocks == ""
+    assert judged(old, known={"Patient": Known(at=NOW - timedelta(minutes=59))}).blocks == ""
     assert judged().missing == frozenset({"Patient"})
 
 
