@@ -37,7 +37,7 @@ class Connection:
 
     ``writer`` None: nothing may be written here. ``facts`` says what looks have to know of the source now;
     ``active`` is the edition that they go by, ``paused`` the rules that a person has paused. ``tags`` and
-    ``security`` stand on what is written.
+    ``security`` stand on what is written. ``keep_bytes``: how long what was quarantined keeps its content.
     """
 
     settings: SourceSettings
@@ -52,6 +52,7 @@ class Connection:
     paused: Callable[[], frozenset[str]] = frozenset
     tags: tuple[dict[str, str], ...] = ()
     security: tuple[dict[str, str], ...] = ()
+    keep_bytes: timedelta = timedelta(days=30)
     _poller: Poller = field(init=False)
     _patients: PatientReader = field(init=False)
 
@@ -119,6 +120,7 @@ class Connection:
         mine.errors += self._patients.refresh(stale, always=True).errors
         work, day = OpenWork(self.context), f"{self.now.astimezone(self.settings.zone):%Y-%m-%d}"
         if work.due(day):
+            self.ledger.expire_quarantine(self.now - self.keep_bytes)
             done = work.reread(day)
             mine.errors += done.errors
             if done.lost:  # the server lost them, nobody deleted them: they are written again

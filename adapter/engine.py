@@ -174,6 +174,7 @@ class Engine:
             paused=self.paused_rules,
             tags=self._tags(),
             security=self._security(),
+            keep_bytes=self.root.retention.quarantine_bytes,
         )
 
     def known_to_ledger(self) -> None:
