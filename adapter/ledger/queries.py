@@ -118,6 +118,12 @@ SNAPSHOTS = "SELECT * FROM snapshots WHERE source = ? AND ref IN (SELECT value F
 INVENTORY = """
     SELECT ref, state, version, kept_digest, last_updated, edition
     FROM snapshots WHERE source = ? AND type = ? ORDER BY ref"""
+INVENTORY_OF = """
+    SELECT ref, state, version, kept_digest, last_updated, edition
+    FROM snapshots WHERE source = ? AND ref IN (SELECT value FROM json_each(?))"""
+ALIVE_AFTER = """
+    SELECT ref FROM snapshots WHERE source = ? AND type = ? AND ref > ? AND state <> 'deleted'
+    ORDER BY ref LIMIT ?"""
 STALE_REFS = """
     SELECT ref FROM snapshots
     WHERE source = ? AND type = ? AND edition <> ? AND state IN ('live', 'quarantined')

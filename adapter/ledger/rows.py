@@ -11,6 +11,7 @@ from adapter import fhirjson
 from adapter.ledger.fold import FORMS, read_time, time_text, to_json
 from adapter.ledger.records import (
     CommandRow,
+    Held,
     HoldRow,
     OutboxRow,
     QuarantineRow,
@@ -245,6 +246,18 @@ def walk_values(row: WalkRow) -> dict[str, Any]:
         "note": row.note,
         "declared_none": int(row.declared_none),
     }
+
+
+def held(row: sqlite3.Row) -> Held:
+    """One row of an inventory."""
+    return Held(
+        ref=row["ref"],
+        state=STATES[row["state"]],
+        version=row["version"],
+        kept_digest=row["kept_digest"],
+        last_updated=time(row["last_updated"]),
+        edition=row["edition"],
+    )
 
 
 def walk(row: sqlite3.Row) -> WalkRow:

@@ -101,19 +101,21 @@ class Snapshots(Core):
             return {row["ref"]: rows.snapshot(row) for row in found}
 
     def inventory(self, source: str, type: str) -> list[Held]:
-        """Version and digest of everything held of a type, for a sweep to compare (F7)."""
+        """Version and digest of everything held of a type."""
         with self._reading() as db:
-            return [
-                Held(
-                    ref=row["ref"],
-                    state=rows.STATES[row["state"]],
-                    version=row["version"],
-                    kept_digest=row["kept_digest"],
-                    last_updated=rows.time(row["last_updated"]),
-                    edition=row["edition"],
-                )
-                for row in db.execute(queries.INVENTORY, (source, type))
-            ]
+            return [rows.held(row) for row in db.execute(queries.INVENTORY, (source, type))]
+
+    def inventory_of(self, source: str, refs: Iterable[str]) -> dict[str, Held]:
+        """Version and digest of what is held of ``refs``, for a sweep to compare (F7)."""
+        with self._reading() as db:
+            found = db.execute(queries.INVENTORY_OF, (source, rows.listed(refs)))
+            return {row["ref"]: rows.held(row) for row in found}
+
+    def alive(self, source: str, type: str, *, after: str = "", limit: int = 1000) -> list[str]:
+        """The next refs of a type that are held and not known to be deleted, in order."""
+        with self._reading() as db:
+            found = db.execute(queries.ALIVE_AFTER, (source, type, after, limit))
+            return [row[0] for row in found]
 
     def stale_refs(self, source: str, type: str, edition: str, limit: int = 1000) -> list[str]:
         """Rows kept under another element set than ``edition``: they wait to be read again (F9)."""

@@ -87,17 +87,16 @@ class Sweep:
         """
         type, context = self.report.type, self._context
         walk = context.ledger.walk(context.source, type)
-        before = self._held()
         seen: set[str] = set()
         for page in context.pages(type, [*context.filters(type), *self._since(), *self._asked()]):
             rows = [row for row in map(_row, page.entries) if row and row.ref not in seen]
             seen.update(row.ref for row in rows)
-            self._compare(rows, walk, before)
+            self._compare(rows, walk)
             self.report.warned = self.report.warned or bool(page.warnings)
             yield
         self.report.listed = len(seen)
         if not self.report.warned:  # a list that may have been cut says nothing of what it leaves out (F64)
-            yield from self._unlisted(before, seen)
+            yield from self._unlisted(seen)
         self.report.complete = not self.report.warned
 
     def _asked(self) -> Iterator[tuple[str, str]]:
@@ -110,28 +109,19 @@ class Sweep:
         if since is not None:
             yield ("_lastUpdated", f"ge{since:%Y-%m-%dT%H:%M:%SZ}")
 
-    def _held(self) -> dict[str, Held]:
-        return {
-            one.ref: one for one in self._context.ledger.inventory(self._context.source, self.report.type)
-        }
-
     # --- what the server has and the ledger has not
 
-    def _compare(self, rows: list[_Row], walk: WalkRow, before: dict[str, Held]) -> None:
-        differing = [row for row in rows if _differs(row, before.get(row.ref))]
+    def _compare(self, rows: list[_Row], walk: WalkRow) -> None:
+        held = self._context.ledger.inventory_of(self._context.source, [row.ref for row in rows])
+        differing = [row for row in rows if _differs(row, held.get(row.ref))]
         if not differing:
             return
-        # A poll may have brought it since the sweep began: what counts is what is held now.
-        now = self._held_now([row.ref for row in differing])
-        wanted = [row for row in differing if _differs(row, now.get(row.ref))]
-        missed = [row for row in wanted if _never_polled_again(row, walk)]
-        if not wanted:
-            return
-        self._heal([row.ref for row in wanted])
-        for row in missed:
-            self.report.missed += 1
-            reason = "never seen" if row.ref not in before else "held in another version"
-            self.report.why[reason] = self.report.why.get(reason, 0) + 1
+        self._heal([row.ref for row in differing])
+        for row in differing:
+            if _never_polled_again(row, walk):
+                self.report.missed += 1
+                reason = "never seen" if row.ref not in held else "held in another version"
+                self.report.why[reason] = self.report.why.get(reason, 0) + 1
 
     def _heal(self, refs: list[str]) -> None:
         """Read by id, and store as a poll would: the listing stands under the same filters, so all is in scope."""
@@ -141,20 +131,16 @@ class Sweep:
             context.source, taken.arrivals, cause=CAUSE, quarantine=quarantine, now=context.clock.now()
         )
 
-    def _held_now(self, refs: list[str]) -> dict[str, Held]:
-        snapshots = self._context.ledger.snapshots(self._context.source, refs)
-        return {
-            ref: Held(ref, s.state, s.version, "", s.last_updated, s.edition) for ref, s in snapshots.items()
-        }
-
     # --- what the ledger has and the server has not
 
-    def _unlisted(self, before: dict[str, Held], seen: set[str]) -> Generator[None]:
-        alive = [ref for ref, held in before.items() if held.state is not SnapshotState.DELETED]
-        absent = sorted(set(alive) - seen)
-        for start in range(0, len(absent), 50):
-            self._bury(absent[start : start + 50])
-            yield
+    def _unlisted(self, seen: set[str]) -> Generator[None]:
+        context, type, after = self._context, self.report.type, ""
+        while refs := context.ledger.alive(context.source, type, after=after):
+            after = refs[-1]
+            absent = [ref for ref in refs if ref not in seen]
+            for start in range(0, len(absent), 50):
+                self._bury(absent[start : start + 50])
+                yield
 
     def _bury(self, refs: list[str]) -> None:
         batch = self._reader.read_all(refs)
