@@ -48,6 +48,7 @@ class SourceStatus:
     def as_json(self) -> dict[str, Any]:
         """The object that ``status --json`` prints."""
         found = {name: getattr(self, name) for name in self.__slots__}
+        found["backlog"] = self.looks + self.writes
         found["last_good_poll"] = self.last_good_poll.isoformat() if self.last_good_poll else None
         return found
 

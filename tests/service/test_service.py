@@ -331,6 +331,7 @@ def test_status_of_a_sound_baton(
     code, said = _status(config, capsys)
     [source] = said["sources"]
     assert (code, source["needs"], source["parked"], source["quarantined"]) == (0, [], 0, 0)
+    assert (source["backlog"], source["paused"]) == (0, False)
     assert source["lag_s"] < 60 and source["open_tasks"] >= 8
     assert "ServiceRequest: 0 missed of 19" in source["sweeps"]
     assert main(["--config", str(config), "status"]) == 0
