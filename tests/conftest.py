@@ -6,13 +6,14 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
 import pytest
 
 if TYPE_CHECKING:
     from tests.servers.hapi import HapiServer
+    from tests.servers.helios import HeliosServer
 
 TOKEN = "a-token-for-tests"
 
@@ -66,9 +67,46 @@ def hapi() -> Iterator[HapiServer]:
         server.stop()
 
 
-@pytest.fixture(params=["sandbox", pytest.param("hapi", marks=pytest.mark.server)])
+@pytest.fixture(scope="session")
+def helios() -> Iterator[HeliosServer]:
+    """Helios on SQLite: a second real server, where it is built."""
+    yield from _helios("sqlite")
+
+
+@pytest.fixture(scope="session")
+def helios_postgres() -> Iterator[HeliosServer]:
+    """Helios on PostgreSQL, whose writes become visible late."""
+    yield from _helios("postgres")
+
+
+def _helios(backend: Literal["sqlite", "postgres"]) -> Iterator[HeliosServer]:
+    from tests.servers import helios as launcher
+
+    if why := launcher.missing(backend):
+        if os.environ.get("BATON_REQUIRE_HELIOS") == "1":
+            pytest.fail(f"Helios is required, and {why}")
+        pytest.skip(why)
+    with launcher.HeliosServer(backend) as server:
+        yield server
+
+
+_SECOND = (pytest.mark.server, pytest.mark.helios)
+
+
+@pytest.fixture(
+    params=[
+        "sandbox",
+        pytest.param("hapi", marks=pytest.mark.server),
+        pytest.param("helios", marks=_SECOND),
+        pytest.param("helios_postgres", marks=_SECOND),
+    ]
+)
 def fhir_server(request: pytest.FixtureRequest) -> Iterator[FhirServer]:
-    """Each FHIR server that Baton's tests run against. HAPI lives for the whole run: use ids of your own."""
+    """Each FHIR server that Baton's tests run against. A real one lives for the whole run: use ids of your own."""
+    if request.param.startswith("helios"):
+        with _ehr(request.getfixturevalue(request.param).base_url) as ehr:
+            yield FhirServer(request.param, str(ehr.base_url).rstrip("/"), "", ehr)
+        return
     if request.param == "hapi":
         with _ehr(request.getfixturevalue("hapi").base_url) as ehr:
             yield FhirServer("hapi", str(ehr.base_url).rstrip("/"), TOKEN, ehr)

@@ -21,8 +21,15 @@ IDS = "urn:baton:tests:id"
 QUICK = Limits(retries=0, total_s=60)
 
 
+#: Servers without a PUT that only creates, and without references that are enforced, tokens and search caches.
+HELIOS = ("helios", "helios_postgres")
+_PLAIN_PUT: set[str] = set()
+
+
 def connect(server: FhirServer, token: str | None = None) -> FhirClient:
     sign_in = server.token if token is None else token
+    if server.kind in HELIOS:
+        _PLAIN_PUT.add(server.base_url)
     return FhirClient(
         server.base_url, token=lambda: sign_in, limits=QUICK, clock=SystemClock(), seq=Sequence()
     )
@@ -59,6 +66,17 @@ def task(run: str, patient: str, number: int = 0, **more: Any) -> dict[str, Any]
     }
 
 
+def new(client: FhirClient, body: dict[str, Any]) -> Answer:
+    """Create under an id of ours, by a PUT that only creates where the server has one."""
+    return client.put_new(body, only_if_absent=client.base_url not in _PLAIN_PUT)
+
+
+def unlike(server: FhirServer, what: str) -> None:
+    """Skip a test of what this server does in another way that the standard allows."""
+    if server.kind in HELIOS:
+        pytest.skip(f"Helios {what}")
+
+
 def ids(pages: list[Page]) -> list[str]:
     return [e.resource["id"] for page in pages for e in page.entries if e.resource and e.mode != "outcome"]
 
@@ -80,9 +98,7 @@ def test_metadata_says_r4_and_what_can_be_done(client: FhirClient) -> None:
 
 
 def test_create_and_read(client: FhirClient, run: str, patient: str) -> None:
-    made = client.put_new(
-        task(run, patient, restriction={"period": {"end": "2026-12-01"}}), only_if_absent=True
-    )
+    made = new(client, task(run, patient, restriction={"period": {"end": "2026-12-01"}}))
     assert made.status == 201
     assert made.resource is not None and made.resource["status"] == "requested"
     read = client.read("Task", f"b-{run}-0")
@@ -100,12 +116,12 @@ def test_decimals_keep_their_digits(client: FhirClient, run: str, patient: str) 
             b'"intent"', b'"input":[{"type":{"text":"x"},"valueDecimal":1.10}],"intent"'
         )
     )
-    client.put_new(sent, only_if_absent=True)
+    new(client, sent)
     assert b"1.10" in client.read("Task", f"b-{run}-0").raw
 
 
 def test_update_needs_the_version_that_was_read(client: FhirClient, run: str, patient: str) -> None:
-    first = version(client.put_new(task(run, patient), only_if_absent=True))
+    first = version(new(client, task(run, patient)))
     second = client.update(task(run, patient, status="in-progress"), version=first)
     assert second.status == 200 and second.version != first
     with pytest.raises(Conflict) as stale:
@@ -116,7 +132,10 @@ def test_update_needs_the_version_that_was_read(client: FhirClient, run: str, pa
         client.update(task(run, patient), version="")
 
 
-def test_create_only_put_never_overwrites(client: FhirClient, run: str, patient: str) -> None:
+def test_create_only_put_never_overwrites(
+    client: FhirClient, run: str, patient: str, fhir_server: FhirServer
+) -> None:
+    unlike(fhir_server, "has no PUT that only creates")
     client.put_new(task(run, patient), only_if_absent=True)
     with pytest.raises(Conflict):
         client.put_new(task(run, patient, status="completed"), only_if_absent=True)
@@ -124,8 +143,9 @@ def test_create_only_put_never_overwrites(client: FhirClient, run: str, patient:
 
 
 def test_create_only_put_does_not_bring_back_what_was_deleted(
-    client: FhirClient, run: str, patient: str
+    client: FhirClient, run: str, patient: str, fhir_server: FhirServer
 ) -> None:
+    unlike(fhir_server, "has no PUT that only creates")
     client.put_new(task(run, patient), only_if_absent=True)
     client.delete("Task", f"b-{run}-0")
     with pytest.raises(Conflict):
@@ -152,14 +172,14 @@ def test_conditional_create_with_several_matches_is_a_conflict(
 ) -> None:
     for number in (1, 2):
         body = task(run, patient, number) | {"identifier": [{"system": IDS, "value": run}]}
-        client.put_new(body, only_if_absent=True)
+        new(client, body)
     with pytest.raises(Conflict):
         client.create(task(run, patient), identifier=f"{IDS}|{run}")
 
 
 def test_search_by_identifier_tag_and_ids(client: FhirClient, run: str, patient: str) -> None:
     for number in range(3):
-        client.put_new(task(run, patient, number), only_if_absent=True)
+        new(client, task(run, patient, number))
     assert ids(list(client.pages("Task", [("identifier", f"{IDS}|{run}-1")]))) == [f"b-{run}-1"]
     assert sorted(ids(list(client.pages("Task", [("_tag", f"{TAGS}|{run}")])))) == [
         f"b-{run}-{n}" for n in range(3)
@@ -187,7 +207,7 @@ def test_walk_over_pages_is_complete_and_without_doubles(
 def test_last_updated_window(client: FhirClient, run: str, patient: str) -> None:
     times = []
     for number in range(4):
-        made = client.put_new(task(run, patient, number), only_if_absent=True)
+        made = new(client, task(run, patient, number))
         assert made.resource is not None
         times.append(datetime.fromisoformat(made.resource["meta"]["lastUpdated"]).astimezone(UTC))
     since, before = (at.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z" for at in (times[1], times[3]))
@@ -200,7 +220,7 @@ def test_last_updated_window(client: FhirClient, run: str, patient: str) -> None
 def test_each_entry_keeps_its_own_bytes(client: FhirClient, run: str, patient: str) -> None:
     from adapter.fhirjson import loads
 
-    client.put_new(task(run, patient), only_if_absent=True)
+    new(client, task(run, patient))
     (entry,) = client.search("Task", [("_tag", f"{TAGS}|{run}")]).entries
     assert entry.raw.startswith(b"{") and loads(entry.raw) == entry.resource
     assert entry.mode == "match" and entry.full_url.endswith(f"Task/b-{run}-0")
@@ -213,6 +233,8 @@ def test_a_search_sees_what_was_written_since_the_last_one(
     assert ids([client.search("Task", query)]) == []
     fhir_server.put(task(run, patient))
     assert ids([client.search("Task", query)]) == [f"b-{run}-0"]
+    if fhir_server.kind in HELIOS:
+        return  # it keeps no searches
     # The control: without no-cache the server answers from an older search.
     fhir_server.ehr.get("Task", params=dict(query))
     fhir_server.put(task(run, patient, 1))
@@ -223,7 +245,7 @@ def test_a_search_sees_what_was_written_since_the_last_one(
 
 def test_deleted_is_gone_and_stands_in_the_history(client: FhirClient, run: str, patient: str) -> None:
     before = client.clock.now() - timedelta(minutes=1)
-    client.put_new(task(run, patient), only_if_absent=True)
+    new(client, task(run, patient))
     client.delete("Task", f"b-{run}-0")
     with pytest.raises(Gone) as gone:
         client.read("Task", f"b-{run}-0")
@@ -238,7 +260,7 @@ def test_deleted_is_gone_and_stands_in_the_history(client: FhirClient, run: str,
 
 
 def test_delete_of_the_version_that_was_read(client: FhirClient, run: str, patient: str) -> None:
-    first = version(client.put_new(task(run, patient), only_if_absent=True))
+    first = version(new(client, task(run, patient)))
     newest = version(client.update(task(run, patient, status="in-progress"), version=first))
     assert client.delete("Task", f"b-{run}-0", version=newest).status in (200, 204)
     with pytest.raises(Gone):
@@ -246,7 +268,7 @@ def test_delete_of_the_version_that_was_read(client: FhirClient, run: str, patie
 
 
 def test_history_pages_since_an_instant(client: FhirClient, run: str, patient: str) -> None:
-    made = client.put_new(task(run, patient), only_if_absent=True)
+    made = new(client, task(run, patient))
     assert made.resource is not None
     since = datetime.fromisoformat(made.resource["meta"]["lastUpdated"])
     held = version(made)
@@ -264,7 +286,7 @@ def test_history_pages_since_an_instant(client: FhirClient, run: str, patient: s
 
 
 def test_an_older_version_can_be_read(client: FhirClient, run: str, patient: str) -> None:
-    first = version(client.put_new(task(run, patient), only_if_absent=True))
+    first = version(new(client, task(run, patient)))
     client.update(task(run, patient, status="completed"), version=first)
     older = client.vread("Task", f"b-{run}-0", first)
     assert older.resource is not None and older.resource["status"] == "requested"
@@ -288,7 +310,7 @@ def test_a_transaction_is_all(client: FhirClient, run: str, patient: str) -> Non
 
 
 def test_a_transaction_with_a_stale_version_is_nothing(client: FhirClient, run: str, patient: str) -> None:
-    first = version(client.put_new(task(run, patient), only_if_absent=True))
+    first = version(new(client, task(run, patient)))
     client.update(task(run, patient, status="in-progress"), version=first)
     stale = entry(task(run, patient, status="completed"), ifMatch=f'W/"{first}"')
     with pytest.raises((Conflict, Rejected)):
@@ -298,16 +320,22 @@ def test_a_transaction_with_a_stale_version_is_nothing(client: FhirClient, run: 
     assert (client.read("Task", f"b-{run}-0").resource or {})["status"] == "in-progress"
 
 
-def test_a_reference_to_nothing_is_rejected(client: FhirClient, run: str, patient: str) -> None:
+def test_a_reference_to_nothing_is_rejected(
+    client: FhirClient, run: str, patient: str, fhir_server: FhirServer
+) -> None:
+    unlike(fhir_server, "enforces no references")
     lost = task(run, patient, focus={"reference": f"ServiceRequest/none-{run}"})
     with pytest.raises(Rejected) as refused:
-        client.put_new(lost, only_if_absent=True)
+        new(client, lost)
     assert refused.value.issues
     assert run not in str(refused.value)
 
 
-def test_a_resource_in_use_cannot_be_deleted(client: FhirClient, run: str, patient: str) -> None:
-    client.put_new(task(run, patient), only_if_absent=True)
+def test_a_resource_in_use_cannot_be_deleted(
+    client: FhirClient, run: str, patient: str, fhir_server: FhirServer
+) -> None:
+    unlike(fhir_server, "enforces no references")
+    new(client, task(run, patient))
     with pytest.raises(Conflict):
         client.delete("Patient", patient.partition("/")[2])
 
@@ -322,11 +350,12 @@ def test_validation_finds_what_is_missing(client: FhirClient, run: str, patient:
 
 
 def test_a_wrong_token_is_refused(fhir_server: FhirServer, run: str, patient: str) -> None:
+    unlike(fhir_server, "asks for no token here")
     with connect(fhir_server, "another") as stranger:
         for ask in (
             lambda: stranger.read("Patient", patient.partition("/")[2]),
             lambda: stranger.search("Task", []),
-            lambda: stranger.put_new(task(run, patient), only_if_absent=True),
+            lambda: new(stranger, task(run, patient)),
         ):
             with pytest.raises(AccessRefused) as refused:
                 ask()
@@ -339,6 +368,7 @@ def test_a_wrong_token_is_refused(fhir_server: FhirServer, run: str, patient: st
 def test_an_unknown_page_is_expired(
     client: FhirClient, fhir_server: FhirServer, run: str, patient: str
 ) -> None:
+    unlike(fhir_server, "answers an unknown page with the first one; see test_helios")
     for number in range(5):
         fhir_server.put(task(run, patient, number))
     page = client.search("Task", [("_tag", f"{TAGS}|{run}"), ("_count", "2")])
@@ -367,7 +397,7 @@ def test_tags_are_kept_and_found(client: FhirClient, run: str, patient: str) -> 
     body["meta"]["security"] = [
         {"system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": "HTEST"}
     ]
-    made = client.put_new(body, only_if_absent=True)
+    made = new(client, body)
     client.update(body | {"status": "completed"}, version=version(made))
     read = client.read("Task", f"b-{run}-0").resource
     assert read is not None

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import FhirServer
+from tests.conftest import TOKEN, FhirServer
 from tests.cycle.world import RUN_TAG, World
 
 VISITS = 20
@@ -16,7 +16,7 @@ VISITS = 20
 
 @pytest.fixture
 def world(fhir_server: FhirServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setenv("BATON_TEST_TOKEN", fhir_server.token)
+    monkeypatch.setenv("BATON_TEST_TOKEN", TOKEN)
     made = World.made(fhir_server, tmp_path)
     made.configure(parameters={"scheduling": {"settle": "0h"}})
     return made
