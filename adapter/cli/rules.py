@@ -10,9 +10,9 @@ from adapter.cli import context as given
 from adapter.cli.context import Json
 from adapter.cli.out import as_json, say, table
 from adapter.errors import MappingError, SettingsError
-from adapter.mapping import scenarios
 from adapter.mapping.loader import load
 from adapter.mapping.rules import Edition
+from adapter.reconcile import scenarios
 from adapter.settings import packaged
 
 mappings = typer.Typer(no_args_is_help=True, help="Check, test and list the rules.")

@@ -14,8 +14,8 @@ from adapter.mapping.evaluate import evaluate
 from adapter.mapping.finding import Finding
 from adapter.mapping.loader import load
 from adapter.mapping.rules import Edition
-from adapter.mapping.scenarios import chart_of
 from adapter.model import Chart, Known
+from adapter.reconcile.scenarios import chart_of
 from adapter.references import NO_BASES
 
 ROOT = Path(__file__).parents[2]

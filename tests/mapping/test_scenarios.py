@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from adapter.errors import MappingError
-from adapter.mapping.scenarios import Result, run, run_one
+from adapter.reconcile.scenarios import Result, run, run_one
 from tests.mapping.making import MAPPINGS, order, shipped
 
 RESULTS = run(MAPPINGS, shipped())
@@ -80,3 +80,56 @@ def test_a_broken_scenario_file_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "x.scenarios.yaml").write_text("scenario: []\n", "utf-8")
     with pytest.raises(MappingError):
         run(tmp_path, shipped())
+
+
+def _told() -> list[dict[str, Any]]:
+    from adapter.mapping.yaml_lines import parse
+
+    found: list[dict[str, Any]] = []
+    for path in sorted((MAPPINGS / "scenarios").glob("*.scenarios.yaml")):
+        value: Any = parse(path.read_text("utf-8"), path.name).value
+        found += value["scenarios"]
+    return found
+
+
+def _is_silent(scenario: dict[str, Any]) -> bool:
+    steps = [scenario, *scenario.get("then", [])]
+    return not any(step.get("expect") for step in steps)
+
+
+def test_every_line_has_four_cases_and_half_of_them_make_no_task() -> None:
+    lines: dict[str, list[bool]] = {}
+    for scenario in _told():
+        if "line" in scenario:
+            lines.setdefault(scenario["line"], []).append(_is_silent(scenario))
+    assert set(lines) == {
+        "links", "which orders count", "patient guards", "one need, one task", "going live", "absent is unknown",
+        "local codes", "floods", "words", "withdrawing",
+    }  # fmt: skip
+    for line, silent in lines.items():
+        assert len(silent) >= 4 and sum(silent) * 2 >= len(silent), (line, len(silent), sum(silent))
+
+
+def test_every_rule_has_four_cases_and_half_of_them_are_silent() -> None:
+    for rule in shipped().rules:
+        speaks = sum(any(e["rule"] == rule.id for e in s.get("expect") or ()) for s in _told())
+        silent = sum(rule.id in (s.get("none") or ()) for s in _told())
+        assert speaks >= 2 and silent >= 2 and speaks + silent >= 4, (rule.id, speaks, silent)
+        own = [s for s in _told() if "line" not in s]
+        spoken = sum(any(e["rule"] == rule.id for e in s.get("expect") or ()) for s in own)
+        assert 2 * sum(rule.id in (s.get("none") or ()) for s in own) >= spoken, rule.id
+
+
+def test_a_later_step_sees_what_stood_before() -> None:
+    closed = {"now": "2025-12-09T10:00:00-05:00", "given": {"ServiceRequest/o1": order(status="revoked")}}
+    scenario = {
+        "now": "2025-12-08T10:00:00-05:00",
+        "given": {"ServiceRequest/o1": order()},
+        "expect": [{"rule": "schedule-referral", "focus": "ServiceRequest/o1"}],
+        "then": [{**closed, "expect": []}],
+    }
+    assert run_one(scenario, shipped()).passed
+    wrong = {**scenario, "then": [{**closed, "expect": scenario["expect"]}]}
+    assert run_one(wrong, shipped()).problems == (
+        "step 2: schedule-referral does not open on ServiceRequest/o1",
+    )
