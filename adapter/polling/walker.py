@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
+from urllib.parse import parse_qsl, urlsplit
 
+from adapter.collecting import rare_collections
 from adapter.errors import NotFhir, PageExpired, Rejected
 from adapter.fhir import Page
-from adapter.fhirjson import digest
 from adapter.ledger import Arrival, QuarantineRow, WalkRow
 from adapter.model import Snapshot, SnapshotState
 from adapter.polling import walk as walks
@@ -29,6 +30,7 @@ from adapter.polling.walk import EARLIEST, Order, Place, Window
 
 MOST_BREAKS = 400  # windows that break in one walk before it is given up
 _EMPTY_PAGES = 100
+_OFFSETS = frozenset({"_offset", "offset", "_page", "page", "startIndex"})
 
 
 class _End(Enum):
@@ -64,6 +66,8 @@ class Walker:
     unseen: set[str] = field(default_factory=set)
     _breaks: int = 0
     _probed: bool = False
+    _stamps: list[datetime | None] = field(default_factory=list)
+    _why: str = ""
 
     @property
     def type(self) -> str:
@@ -75,6 +79,10 @@ class Walker:
         Raises:
             ServerError: the walk ends here, incomplete; what was stored stays.
         """
+        with rare_collections():
+            self._run()
+
+    def _run(self) -> None:
         windows = deque(walks.plan(self.asked_from, self.context.now(), self.place, self.context.page_size))
         while windows and not self.suspect:
             window = self._fitting(windows)
@@ -127,6 +135,8 @@ class Walker:
         if self._breaks > MOST_BREAKS:
             raise NotFhir(f"the pages of {self.type} break again and again")
         if safe is not None and safe > (window.lo or EARLIEST):
+            if end is _End.CUT:
+                self._keep_walk(self._moved(safe))
             return [replace(window, lo=safe, tries=0)]
         return self._expired(window) if end is _End.EXPIRED else self._poisoned(window)
 
@@ -177,7 +187,7 @@ class Walker:
         self.row = self._moved(window.hi)
         self.context.ledger.store(self.row.source, [], cause=self.cause, walk=self.row, quarantine=fresh)
         self.result.quarantined += len(fresh)
-        self.result.notes.append(f"a page stamped {gap} cannot be read and was stepped over")
+        self.result.notes.append(f"a page stamped {gap} cannot be read and was stepped over: {self._why}")
 
     # --- pages
 
@@ -185,13 +195,13 @@ class Walker:
         """Read a window: how it ended, and how far its rows came in order."""
         safe: datetime | None = None
         links: set[str] = set()
-        contents: set[str] = set()
+        contents: set[int] = set()
         order: Order | None = None
         empty = 0
         try:
             page = self._first(window)
             while True:
-                content = digest(b"\0".join(entry.raw for entry in page.entries))
+                content = hash(tuple([entry.raw for entry in page.entries]))
                 empty = 0 if page.entries else empty + 1
                 if (page.entries and content in contents) or page.next in links or empty > _EMPTY_PAGES:
                     return _End.EXPIRED, safe  # in circles (F74): shorter windows may still fit
@@ -201,13 +211,29 @@ class Walker:
                 if page.next is None:
                     return _End.DONE, safe
                 links.add(page.next)
+                if (last := self._asked_anew(page, window)) is not None:
+                    return _End.CUT, last
                 if len(contents) >= self.context.long_pages and safe and safe > (window.lo or EARLIEST):
                     return _End.CUT, safe
                 page = self.context.follow(page.next)
         except PageExpired:
             return _End.EXPIRED, safe
-        except NotFhir:
+        except NotFhir as fault:
+            self._why = str(fault)
             return _End.POISON, safe
+
+    def _asked_anew(self, page: Page, window: Window) -> datetime | None:
+        """Where a next link counts rows, the stamp to ask from instead of following it; None to follow.
+
+        A row of an earlier page that is updated meanwhile moves to the end, and everything behind it one place
+        forward: the next page by number would pass over a row that no later poll asks for.
+        """
+        if page.next is None or not _counts_rows(page.next):
+            return None
+        known = [stamp for stamp in self._stamps if stamp is not None]
+        if len(known) < len(self._stamps) or not known or known != sorted(known) or known[0] == known[-1]:
+            return None  # no order, or all in one instant: there is no stamp to go on from
+        return known[-1] if known[-1] > (window.lo or EARLIEST) else None
 
     def _first(self, window: Window) -> Page:
         """The window's first page; the strategy may have to give up a sort key for it."""
@@ -239,6 +265,7 @@ class Walker:
         taken = take_page(page, self.type, sight, context)
         taken.arrivals = self._in_bounds(taken.arrivals)
         self._watch(taken)
+        self._stamps = taken.stamps
         safe = order.page(taken.stamps)
         self._store(taken, self._moved(safe), sight)
         return safe
@@ -308,6 +335,12 @@ class Walker:
             before = held.get(arrival.ref)
             if before is None or not _same_version(before, arrival):
                 self.lateness = max(self.lateness, walks.late_by(known, arrival.last_updated))
+
+
+def _counts_rows(link: str) -> bool:
+    """Whether a next link says how many rows, or pages, to pass over (Helios, Medplum); HAPI's counts in a list
+    that it has fixed."""
+    return any(name in _OFFSETS for name, _ in parse_qsl(urlsplit(link).query, keep_blank_values=True))
 
 
 def _same_version(held: Snapshot, arrival: Arrival) -> bool:

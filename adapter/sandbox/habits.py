@@ -81,6 +81,10 @@ class Habits:
     """An older paging link is answered 410."""
     next_loops: bool = False
     """The next link leads to the first page again (Helios with a cursor it cannot read)."""
+    offset_links: bool = False
+    """The next link is the search once more with ``_offset`` (Helios with two sort keys, Medplum): a row that is
+    updated meanwhile moves behind, and one that nobody touched is passed over.
+    """
     ignore_sort: bool = False
     newest_first: bool = False
     """Whatever _sort says."""

@@ -207,6 +207,7 @@ TYPES: Mapping[str, Mapping[str, Parameter]] = {
         "type": _token("type"),
         "category": _token("category"),
     },
+    "Flag": {**_SUBJECT, "date": _date("period"), "encounter": _to("encounter")},
     "Communication": {
         **_SUBJECT,
         "based-on": _to("basedOn"),

@@ -70,7 +70,8 @@ def search(core: Core, pages: Pages, incoming: Incoming, kind: str) -> Searched:
     Raises:
         Refusal: 400 for what cannot be understood, 403 to 404 by habit.
     """
-    pairs = incoming.parameters
+    pairs = [pair for pair in incoming.parameters if pair[0] != "_offset"]
+    offset = dict(incoming.parameters).get("_offset", "0")
     _require(core, kind, pairs)
     asked = dict(pairs)
     if asked.get("_summary") == "count" or asked.get("_count") == "0":
@@ -80,7 +81,7 @@ def search(core: Core, pages: Pages, incoming: Incoming, kind: str) -> Searched:
     pages.kept[kept.id] = kept
     if hit is None and "no-cache" not in incoming.header("cache-control"):
         pages.cached[_key(kind, pairs)] = kept
-    return Searched(page(core, kept, 0), hit=hit is not None)
+    return Searched(page(core, kept, int(offset) if offset.isdigit() else 0), hit=hit is not None)
 
 
 def _require(core: Core, kind: str, pairs: Pairs) -> None:
@@ -184,6 +185,8 @@ def _entry(core: Core, kept: Kept, row: str | Version) -> dict[str, Any] | None:
 
 
 def _next(core: Core, kept: Kept, offset: int) -> str:
+    if core.habits.offset_links and kept.kind == "searchset":
+        return f"{kept.self_link}&_offset={offset}"
     place = {"_getpages": kept.id, "_getpagesoffset": offset, "_count": kept.count, "_bundletype": kept.kind}
     return f"{core.links()}?{urlencode(place)}"
 
