@@ -16,7 +16,15 @@ from adapter.fhirjson import dumps, loads
 from adapter.ledger import Ledger
 from adapter.mapping.rules import Edition
 from adapter.model import POLLED, Chart, Event, SnapshotState, SourceFacts, Task
-from adapter.polling import Evidence, OpenWork, PatientReader, Poller, PollingContext, PollResult
+from adapter.polling import (
+    Evidence,
+    OpenWork,
+    PatientReader,
+    Poller,
+    PollingContext,
+    PollResult,
+    ReadReport,
+)
 from adapter.polling.sweep import Sweep, SweepReport
 from adapter.reconcile.reconciler import Looked, Reconciler
 from adapter.report import PassOptions, Progress, SourceReport, SyncReport, no_progress
@@ -115,6 +123,7 @@ class Connection:
         """Read the Patients that were named and not read yet, those of open work that were not read lately (who
         died must not be called), and, once a business day, all open work (F7)."""
         mine.errors += self._patients.refresh_pending().errors
+        Evidence(self.context, self._patients).retry_refused()
         lately = self.now - timedelta(seconds=self.facts().evidence_max_age_s)
         stale = self.ledger.stale_patients(self.settings.name, lately)
         mine.errors += self._patients.refresh(stale, always=True).errors
@@ -176,15 +185,19 @@ class Connection:
         name = self.settings.name
         progress(f"{name}: looking")
         unread: set[str] = set()
-        looked = self._reconciler(unread).run(
+        evidence = Evidence(self.context, self._patients)
+        looked = self._reconciler(unread, evidence).run(
             self.now, told=lambda done: progress(f"{name}: looking", done, max(people, done))
         )
+        mine.failed = mine.failed or bool(evidence.unread)
+        evidence.ask_again()
+        mine.blind += sorted(set(self.ledger.refused_reads(name)) - set(mine.blind))
         self._looked(looked, report, mine)
         mine.errors += sorted(unread - set(mine.errors))
 
-    def _reconciler(self, unread: set[str]) -> Reconciler:
+    def _reconciler(self, unread: set[str], evidence: Evidence) -> Reconciler:
         """``unread`` gathers what could not be read for somebody, without saying for whom."""
-        evidence, facts = Evidence(self.context, self._patients), self.facts()
+        facts = self._knowing_what_is_kept(self.facts())
 
         def read(persons: Sequence[str], types: frozenset[str]) -> frozenset[str]:
             done = set()
@@ -192,7 +205,7 @@ class Connection:
                 reports = [evidence.read_for(patient, type) for patient in persons]
                 if all(report.complete for report in reports):
                     done.add(type)
-                unread.update(f"{type} cannot be read ({r.reason})" for r in reports if r.reason)
+                unread.update(_unread(report) for report in reports if report.reason)
             return frozenset(done)
 
         return Reconciler(
@@ -204,6 +217,18 @@ class Connection:
             read_back=self._read_back(facts),
             evidence=read,
         )
+
+    def _knowing_what_is_kept(self, facts: SourceFacts) -> SourceFacts:
+        """What rows of former editions lack: a rule that names it is unknown there until they are read again (F9)."""
+        present = {e: sorted(names) for e, names in self.context.keeper.elements_by_edition().items()}
+        text = self.ledger.note(notes.KEPT)
+        held: dict[str, list[str]] = loads(text) if text else {}
+        if not present.items() <= held.items():
+            held |= present
+            self.ledger.keep_note(notes.KEPT, dumps(held).decode())
+        wanted = frozenset(name for names in present.values() for name in names)
+        former = {e: wanted - frozenset(names) for e, names in held.items() if e not in present}
+        return replace(facts, lacks={e: lacking for e, lacking in former.items() if lacking})
 
     def _read_back(self, facts: SourceFacts) -> Callable[[Task, Chart], Sequence[Event]]:
         def events(task: Task, chart: Chart) -> Sequence[Event]:
@@ -294,7 +319,7 @@ class Connection:
         for difference in done.differences:  # a dry run counts what it would write
             report.writes[difference.lstrip("+~- ").partition("/")[0]] += 1
         mine.errors += done.errors
-        mine.failed = mine.failed or done.refused
+        mine.failed = mine.failed or done.refused or done.failed > 0
 
 
 def sweep_of(ledger: Ledger, source: str, type: str) -> dict[str, Any]:
@@ -302,3 +327,11 @@ def sweep_of(ledger: Ledger, source: str, type: str) -> dict[str, Any]:
     text = ledger.note(notes.sweep(source, type))
     found: dict[str, Any] = loads(text) if text else {}
     return found
+
+
+def _unread(report: ReadReport) -> str:
+    """Why evidence could not be read, and what to do."""
+    if report.type == "Patient":
+        return report.reason
+    remedy = "the next pass tries again" if report.passing else "baton check"
+    return f"{report.type} cannot be read ({report.reason}) → {remedy}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 SERVICE = "service"  # {"at", "pid", "running"} of the service
+RULES = "rules"  # {rule: the template of its need} of the edition that was active last
+KEPT = "kept"  # {edition: elements}: what was kept of a type under each edition
 PAUSED_RULES = "paused-rules"  # rules that a person has paused or withdrawn
 PAUSED_SINCE = "paused-since:"  # + a source's name: when a person paused it
 

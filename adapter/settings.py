@@ -347,6 +347,7 @@ class Settings(_Strict):
             parameters=_merged(self.parameters, source.parameters),
             codes=_merged((codes or {}).get("", {}), (codes or {}).get(source.name, {}), source.codes),
             completed_means=source.completed_means,
+            writes=source.write_back,
             roles=dict(source.roles),
             disabled=source.disabled,
             enabled=source.enabled,

@@ -140,6 +140,8 @@ def _polls(
         if walk.known_at is None or now - walk.known_at > MOST_INTERVALS * source.every(type):
             since = f"for {_span(now - walk.known_at)}" if walk.known_at else "yet"
             made.needs.append(f"{type} was not polled completely {since}{_silenced(type, edition)}")
+    for type in sorted(set(ledger.refused_reads(source.name)) - made.types.keys() - source.types.keys()):
+        made.needs.append(f"{type} cannot be read{_silenced(type, edition)} → baton check")
     made.last_good_poll = min(good, default=None)
     made.lag_s = round((now - made.last_good_poll).total_seconds(), 1) if made.last_good_poll else None
 

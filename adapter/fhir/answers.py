@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from adapter.errors import Issue
 
@@ -47,8 +47,7 @@ class Answer:
     location: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One entry of a page. No entry of a page has a meaning by its place.
 
     ``resource`` is None where the entry carries none (``raw`` is then b"", as for a DELETE in a history) or

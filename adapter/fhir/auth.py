@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from adapter.errors import Fault, SettingsError
+from adapter.errors import SettingsError
 
 
 @runtime_checkable
@@ -92,4 +92,6 @@ class BasicSignIn:
 
 
 def _unusable(what: str, place: str) -> SettingsError:
-    return SettingsError(f"the secret in {place} {what}", (Fault(f"{what}", file=place),))
+    return SettingsError(
+        f"the secret in {place} {what}", remedy="put the bare token there, in one line and nothing else"
+    )

@@ -6,6 +6,7 @@ offered, since a capability that is tried in vain costs a write.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any
@@ -29,6 +30,9 @@ _WINDOWS: Mapping[str, tuple[str, ...]] = {
 }
 _CREATES_SILENTLY = ("HAPI FHIR", "Smile CDR")
 _PLAIN_NOTE = "When the resource version last changed"  # the standard's own words say nothing of this server
+_VERSION = re.compile(r"\d{1,3}(?:\.\d{1,3}){0,2}(?:-[a-z]{1,9}\d{0,3})?")
+_R4_BASE = "name the base URL of its R4 endpoint: many servers have one for each version"
+_NO_BASE = "is base_url the FHIR root of this server?"
 _PERSONS = ("patient", "subject", "beneficiary", "actor", "practitioner", "location")
 
 
@@ -201,18 +205,14 @@ def require_version(statement: Json) -> None:
     """
     kind, version = statement.get("resourceType"), statement.get("fhirVersion")
     if kind == "Conformance":  # what DSTU2 called it
-        raise NotFhir("the server speaks FHIR DSTU2; Baton needs R4 (4.0) or R4B (4.3)")
+        raise NotFhir("the server speaks FHIR DSTU2; Baton needs R4 (4.0) or R4B (4.3)", remedy=_R4_BASE)
     if kind != "CapabilityStatement":
-        raise NotFhir("the server's metadata is no CapabilityStatement")
+        raise NotFhir("the server's metadata is no CapabilityStatement", remedy=_NO_BASE)
     if not isinstance(version, str) or not version:
-        raise NotFhir("the server's CapabilityStatement names no FHIR version")
+        raise NotFhir("the server's CapabilityStatement names no FHIR version", remedy=_NO_BASE)
     if version.split(".")[:2] not in (["4", "0"], ["4", "3"]):
-        said = (
-            version
-            if len(version) < 20 and version.replace(".", "").replace("-", "").isalnum()
-            else "another"
-        )
-        raise NotFhir(f"the server speaks FHIR {said}; Baton needs R4 (4.0) or R4B (4.3)")
+        said = version if _VERSION.fullmatch(version) else "of another version"
+        raise NotFhir(f"the server speaks FHIR {said}; Baton needs R4 (4.0) or R4B (4.3)", remedy=_R4_BASE)
 
 
 def _software(statement: Json) -> str:

@@ -83,6 +83,7 @@ class FhirClient:
         self.base_url = _base(base_url)
         self.aliases = tuple(alias.rstrip("/") for alias in aliases)
         self.bases = Bases(self.base_url, self.aliases)
+        self._known_unread: frozenset[str] = frozenset()
         self._exchange = Exchange(
             self.base_url,
             name=name,
@@ -326,17 +327,28 @@ class FhirClient:
         return self.bases.shorten(said) or said
 
     def _page(self, url: str, type: str) -> Page:
+        """One page, asked for once more where rows of it are no JSON: a line that garbles seldom does so twice.
+
+        Without this a row that was spoiled on its way would be taken for the resource as it stands, and wait for a
+        person. Rows that came so twice are known, and cost no more requests.
+        """
+        raw, found = self._bundle(url, type)
+        if not _unread(found) <= self._known_unread:
+            raw, found = self._bundle(url, type)
+            self._known_unread |= _unread(found)
+        if any(issue.server_code == EPIC_PAGING_EXPIRED for issue in found.warnings):
+            raise self._expired(NotFhir("", status=raw.status, issues=found.warnings))
+        return self._made(raw, found, url)
+
+    def _bundle(self, url: str, type: str) -> tuple[Raw, Decoded]:
         what = f"search of {type}"
         raw = self._exchange.send(Ask("GET", url, what))
         try:
-            found = decode_bundle(raw.body)
+            return raw, decode_bundle(raw.body)
         except NotFhir as fault:
             if raw.body.lstrip()[:1] == b"<":
                 raise self._not_fhir(raw, what, "") from None
             raise self._exchange.labelled(_about(what, fault, raw.status)) from None
-        if any(issue.server_code == EPIC_PAGING_EXPIRED for issue in found.warnings):
-            raise self._expired(NotFhir("", status=raw.status, issues=found.warnings))
-        return self._made(raw, found, url)
 
     def _made(self, raw: Raw, found: Decoded, url: str) -> Page:
         tail = tail_of(url, self.base_url)
@@ -440,6 +452,13 @@ def _version_in(resource: Json | None) -> str | None:
     meta = resource.get("meta") if resource else None
     version = meta.get("versionId") if isinstance(meta, Mapping) else None
     return version if isinstance(version, str) and version else None
+
+
+def _unread(found: Decoded) -> frozenset[str]:
+    """The rows that cannot be read, by digest."""
+    if not found.faults:
+        return frozenset()
+    return frozenset(digest(entry.raw) for entry in found.entries if entry.resource is None and entry.raw)
 
 
 def _about(what: str, fault: NotFhir, status: int) -> NotFhir:

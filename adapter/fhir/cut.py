@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-_SIGN = re.compile(rb'["{}\[\],]')
+_SIGN = re.compile(rb'"|[{\[]+|[}\]]+|,')
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _BLANK = re.compile(rb"[ \t\r\n]*")
 
@@ -61,12 +61,15 @@ def _value_end(raw: bytes, at: int) -> int:
             if string is None:
                 break
             at = string.end()
-        elif sign in (b"{", b"["):
-            depth += 1
-        elif depth == 0:
-            return found.start()
-        elif sign != b",":
-            depth -= 1
+        elif sign[:1] in b"{[":
+            depth += len(sign)
+        elif sign == b",":
+            if depth == 0:
+                return found.start()
+        elif len(sign) > depth:
+            return found.start() + depth
+        else:
+            depth -= len(sign)
     raise ValueError("cut off")
 
 

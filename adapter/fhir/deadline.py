@@ -14,6 +14,8 @@ from typing import Any
 import httpcore
 import httpx
 
+from adapter.errors import SettingsError
+
 
 class Deadline:
     """When the present request of this thread has to be over; requests of several threads do not meet."""
@@ -53,7 +55,13 @@ def transport(deadline: Deadline, *, verify: bool | str) -> httpx.BaseTransport:
 
 def _tls(verify: bool | str) -> ssl.SSLContext:
     if isinstance(verify, str):
-        return ssl.create_default_context(cafile=verify)
+        try:
+            return ssl.create_default_context(cafile=verify)
+        except (ssl.SSLError, OSError):
+            raise SettingsError(
+                f"the ca_file {verify} holds no certificate that can be read",
+                remedy="name a file of certificates, in PEM",
+            ) from None
     return httpx.create_ssl_context(verify=verify, trust_env=False)
 
 

@@ -285,9 +285,7 @@ class Exchange:
         late = isinstance(fault, httpx.TimeoutException)
         said = "no answer in time from" if late else "the connection was lost to"
         if ask.writes:
-            return self.error(
-                OutcomeUnknown, f"{said} {place} after {ask.what} was sent", remedy=_LOOKED_FOR
-            )
+            return self.error(OutcomeUnknown, f"{said} {place} after {ask.what} was sent", remedy=_LOOKED_FOR)
         if isinstance(fault, httpx.DecodingError):
             return self.error(
                 NotFhir, f"the answer to {ask.what} cannot be unpacked", remedy="look at the proxies between"
@@ -307,7 +305,9 @@ class Exchange:
         if isinstance(tls, ssl.SSLCertVerificationError):
             text = f"the certificate of {where} does not fit"
             return self.error(
-                _Untrusted, text, remedy="name the right host, or give the authority that signed it as ca_file"
+                _Untrusted,
+                text,
+                remedy="name the right host, or give the authority that signed it as ca_file",
             )
         return self.error(
             _Untrusted,
@@ -342,7 +342,9 @@ def _tls_fault(fault: BaseException | None) -> ssl.SSLError | None:
 def _header(text: str, what: str) -> str:
     """A header's value; httpx would put a wrong one, secret or not, into its error."""
     if not (text.isascii() and text.isprintable()):
-        raise SettingsError(f"the {what} holds signs that no header may carry")
+        raise SettingsError(
+            f"the {what} holds signs that no header may carry", remedy="write it in one line, in plain ASCII"
+        )
     return text
 
 

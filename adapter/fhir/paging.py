@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, urljoin, urlsplit
 from adapter.errors import ForeignOrigin
 
 _DOTS = re.compile(r"(?i)(?:^|/)(?:\.|%2e){1,2}(?:/|$)")
+_LOOK = "look at what the server, or a proxy before it, writes into the links of its pages"
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -65,10 +66,10 @@ def rebase(link: str, *, base: str, current: str, tail: str, aliases: Sequence[s
     """
     full = _joined(current, link.strip())
     if origin(full) == ("", "", 0):
-        raise ForeignOrigin("a page link has no address that could be asked")
+        raise ForeignOrigin("a page link has no address that could be asked", remedy=_LOOK)
     parts = urlsplit(full)
     if _DOTS.search(parts.path):
-        raise ForeignOrigin(f"a page link to {address(full)} leads out of the base")
+        raise ForeignOrigin(f"a page link to {address(full)} leads out of the base", remedy=_LOOK)
     rest = _rest(full, parts.path, parts.query, base, tail, aliases)
     if rest is None:
         raise ForeignOrigin(

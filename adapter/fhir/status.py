@@ -45,6 +45,16 @@ _WORDS: Mapping[type[ServerError], str] = {
     Rejected: "was not accepted",
     ServerUnavailable: "could not be answered",
 }
+_REMEDIES: Mapping[type[ServerError], str] = {
+    AccessRefused: "this sign-in may not do that: have its scope and its user's rights checked",
+    NotFhir: "is base_url the FHIR root of this server?",
+    NotFound: "is base_url right, and does this server have that at all? see: baton check",
+    OutcomeUnknown: "nothing to do: it is looked for before it is sent again",
+    RateLimited: "lower `limits: {calls_per_minute: …}` of this source, or poll it less often",
+    Rejected: "the server's codes say what it will not take; see: baton check",
+    ServerUnavailable: "it may still be starting: the next pass tries again, and nothing is lost",
+}
+_SIGN_IN = "is the token of this source right and still valid? see its token_env or token_file"
 
 
 def error_for(
@@ -67,9 +77,12 @@ def error_for(
     if status == 429 or (status == 503 and asked is not None):
         wait = min(cap, max(0.0, asked or 0.0))
         message = f"{label}: {what} came too soon{tail}"
-        return RateLimited(message, retry_after=wait, status=status, issues=issues, source=source)
+        said_why = _REMEDIES[ServerUnavailable if status == 503 else RateLimited]
+        return RateLimited(
+            message, remedy=said_why, retry_after=wait, status=status, issues=issues, source=source
+        )
     kind = _kind(status, writes)
-    remedy = "check the sign-in and the scope of this source" if kind is AccessRefused else ""
+    remedy = _SIGN_IN if status in (401, 407) else _REMEDIES.get(kind, "")
     message = f"{label}: {what} {_WORDS[kind]}{tail}"
     return kind(message, remedy=remedy, status=status, issues=issues, source=source)
 

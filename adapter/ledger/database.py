@@ -24,6 +24,9 @@ from adapter.errors import LedgerError, LedgerLocked
 
 APPLICATION_ID = 0x42544E31  # "BTN1": tells a ledger from any other SQLite file
 BUSY_MS = 30_000
+# 64 MB of WAL before it is copied back: rows come in the order of time and lie in that of their ids, so a checkpoint
+# after every 4 MB (SQLite's own) would write most pages of a first load several times over. No commit is weaker by it.
+CHECKPOINT_PAGES = 16_384
 _NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "fuse.sshfs", "9p"})
 
 
@@ -58,12 +61,23 @@ def translated(path: Path) -> Iterator[None]:
 def translate(error: sqlite3.Error, path: Path) -> LedgerError:
     """The LedgerError that says what an error of sqlite3 means for this file."""
     name = getattr(error, "sqlite_errorname", None) or type(error).__name__
+    if name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN")) and _is_full(path.parent):
+        name = "SQLITE_FULL"  # what SQLite says where its -shm or -wal finds no room
     for start, sentence, remedy in _MEANINGS:
         if name.startswith(start):
             return LedgerError(sentence.format(path=path), remedy=remedy)
     return LedgerError(f"the ledger {path} failed ({name})", remedy="run `baton ledger check`")
 
 
+def _is_full(folder: Path) -> bool:
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < _LEAST_ROOM
+
+
+_LEAST_ROOM = 128 * 1024
 _MEANINGS = (
     ("SQLITE_NOTADB", "{path} is no ledger, or it is corrupt", "restore it from a backup"),
     ("SQLITE_CORRUPT", "the ledger {path} is corrupt", "restore it from a backup"),
@@ -127,10 +141,15 @@ class Database:
                     session.connection.execute("COMMIT")
 
     @contextmanager
-    def writing(self, before_commit: Callable[[sqlite3.Connection], None]) -> Iterator[sqlite3.Connection]:
+    def writing(
+        self, before_commit: Callable[[sqlite3.Connection], None], *, durable: bool = True
+    ) -> Iterator[sqlite3.Connection]:
         """One write transaction, rolled back by any exception; joins one that this thread is in.
 
-        ``before_commit`` runs only where something was written.
+        ``before_commit`` runs only where something was written. A transaction that is not ``durable`` may be lost
+        with the power, though never with the process: it is for what follows from the EHR and can be read or
+        looked at again. The next durable one, which stands before everything that is sent, makes it durable, too:
+        the WAL is synced as a whole, so what survives is always a state that the ledger was in (F16).
         """
         session = self._session()
         if session.depth:
@@ -140,7 +159,7 @@ class Database:
                 yield session.connection
             return
         with self._writer, translated(self.path):
-            yield from _transaction(session, before_commit)
+            yield from _transaction(session, before_commit, durable=durable)
 
     def _session(self) -> _Session:
         if self._closed:
@@ -208,9 +227,10 @@ class _Session:
 
 
 def _transaction(
-    session: _Session, before_commit: Callable[[sqlite3.Connection], None]
+    session: _Session, before_commit: Callable[[sqlite3.Connection], None], *, durable: bool
 ) -> Iterator[sqlite3.Connection]:
     connection = session.connection
+    connection.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
     connection.execute("BEGIN IMMEDIATE")
     session.depth, session.writes = 1, True
     changes = connection.total_changes
@@ -234,6 +254,7 @@ def _settle(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA temp_store = MEMORY")  # patient data in no temporary file
     connection.execute("PRAGMA secure_delete = ON")
     connection.execute("PRAGMA cache_size = -65536")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
 
 
 def _version(connection: sqlite3.Connection) -> int:

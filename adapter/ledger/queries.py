@@ -111,13 +111,25 @@ FORGET_FORMER = "DELETE FROM snapshot_patients WHERE source = ? AND ref = ?"
 NAME_PATIENT = """
     INSERT INTO snapshot_patients (source, patient, ref, now) VALUES (?, ?, ?, ?)
     ON CONFLICT (source, patient, ref) DO UPDATE SET now = excluded.now"""
+RELATE_PATIENT = """
+    INSERT INTO snapshot_patients (source, patient, ref, now) VALUES (?, ?, ?, 0)
+    ON CONFLICT (source, patient, ref) DO NOTHING"""
+OWNERS = """
+    SELECT ref, patient FROM snapshot_patients INDEXED BY snapshot_patients_by_ref
+    WHERE source = ? AND now = 1 AND ref IN (SELECT value FROM json_each(?))"""
 FORMER_PATIENTS = """
-    SELECT ref, patient FROM snapshot_patients
+    SELECT ref, patient FROM snapshot_patients INDEXED BY snapshot_patients_by_ref
     WHERE source = ? AND now = 0 AND ref IN (SELECT value FROM json_each(?))"""
-SNAPSHOTS = "SELECT * FROM snapshots WHERE source = ? AND ref IN (SELECT value FROM json_each(?))"
+# In the order in which ``rows.snapshot`` takes them.
+SNAPSHOTS = """
+    SELECT source, ref, state, body, version, last_updated, digest, kept_digest, edition, first_seen, changed,
+           received_at, sent_seq, received_seq, walk_seq, in_scope, patients
+    FROM snapshots WHERE source = ? AND ref IN (SELECT value FROM json_each(?))"""
+# "+ref", "+key": sorted afterwards. In the order of an index that begins with the source, SQLite would read every
+# row of the source to find a few.
 INVENTORY = """
     SELECT ref, state, version, kept_digest, last_updated, edition
-    FROM snapshots WHERE source = ? AND type = ? ORDER BY ref"""
+    FROM snapshots WHERE source = ? AND type = ? ORDER BY +ref"""
 INVENTORY_OF = """
     SELECT ref, state, version, kept_digest, last_updated, edition
     FROM snapshots WHERE source = ? AND ref IN (SELECT value FROM json_each(?))"""
@@ -127,7 +139,7 @@ ALIVE_AFTER = """
 STALE_REFS = """
     SELECT ref FROM snapshots
     WHERE source = ? AND type = ? AND edition <> ? AND state IN ('live', 'quarantined')
-    ORDER BY ref LIMIT ?"""
+    ORDER BY +ref LIMIT ?"""
 COUNT_SNAPSHOTS = (
     "SELECT type, state, count(*) AS number FROM snapshots WHERE source = ? GROUP BY type, state"
 )
@@ -214,16 +226,20 @@ RECORD_READ = """
 RECORD_FAILED_READ = """
     INSERT INTO reads (source, patient, type, at, seq, reason, tried) VALUES (?, ?, ?, NULL, 0, ?, ?)
     ON CONFLICT (source, patient, type) DO UPDATE SET reason = excluded.reason, tried = excluded.tried"""
+REFUSED_READS = """
+    SELECT type, patient, min(tried) FROM reads WHERE source = ? AND reason <> '' GROUP BY type ORDER BY type"""
+FORGET_REFUSED = """
+    UPDATE reads SET reason = '' WHERE source = ? AND type = ? AND reason <> '' RETURNING patient"""
 READS_OF = "SELECT * FROM reads WHERE source = ? AND patient IN (SELECT value FROM json_each(?))"
 
 # --- charts
 
 CHART_TASKS = """
     SELECT * FROM tasks WHERE source = ? AND person IN (SELECT value FROM json_each(?))
-    ORDER BY key, generation"""
+    ORDER BY +key, +generation"""
 CHART_PLANS = """
     SELECT * FROM plans WHERE source = ? AND person IN (SELECT value FROM json_each(?))
-    ORDER BY key, episode"""
+    ORDER BY +key, +episode"""
 CHART_REFS = """
     SELECT patient, ref FROM snapshot_patients
     WHERE source = ? AND patient IN (SELECT value FROM json_each(?))"""
@@ -286,8 +302,8 @@ PLAN_SEEN = """
 WANT = """
     INSERT INTO outbox (target, source, wanted, sent, state, attempt, incarnation, failures, rounds, parked)
     SELECT :target, source, 1, 0, 'due', '', '', 0, 0, '' FROM
-        (SELECT source FROM tasks WHERE 'Task/' || id = :target
-         UNION ALL SELECT source FROM plans WHERE 'CarePlan/' || id = :target)
+        (SELECT source FROM tasks WHERE :kind = 'Task' AND id = :id
+         UNION ALL SELECT source FROM plans WHERE :kind = 'CarePlan' AND id = :id)
     WHERE true
     ON CONFLICT (target) DO UPDATE SET wanted = wanted + 1,
         failures = CASE state WHEN 'parked' THEN 0 ELSE failures END,

@@ -65,6 +65,12 @@ class Requests(Core):
         with self._reading() as db:
             return [row[0] for row in db.execute(queries.STALE_PATIENTS_OF_OPEN_TASKS, values)]
 
+    def requests_of(self, source: str, persons: Iterable[str]) -> list[Request]:
+        """The requests of some persons, in no order."""
+        with self._reading() as db:
+            found = db.execute(queries.REQUESTS_OF, (source, rows.listed(persons)))
+            return [rows.request(row) for row in found]
+
     def next_looks(self, source: str) -> dict[str, datetime]:
         """When each person is looked at again though nothing arrives."""
         with self._reading() as db:
@@ -102,8 +108,20 @@ class Requests(Core):
         ``reason`` ("403"), which the chart shows as *blind* until a complete read comes.
         """
         when, tried = time_text(at), time_text(self._now())
-        with self._writing() as db:
+        with self._writing(durable=False) as db:  # what is lost with the power is read again
             if complete:
                 db.execute(queries.RECORD_READ, (source, patient, type, when, seq, tried))
             else:
                 db.execute(queries.RECORD_FAILED_READ, (source, patient, type, reason or "incomplete", tried))
+
+    def refused_reads(self, source: str) -> dict[str, str]:
+        """Of each type whose last read was refused for somebody: the patient for whom it was tried longest ago."""
+        with self._reading() as db:
+            return {row[0]: row[1] for row in db.execute(queries.REFUSED_READS, (source,))}
+
+    def forget_refusals(self, source: str, type: str) -> int:
+        """A type can be read again: ask for a look at all for whom it was refused; how many persons that are."""
+        with self._writing() as db:
+            patients = [row[0] for row in db.execute(queries.FORGET_REFUSED, (source, type)).fetchall()]
+            woken = persons.names(db, source, patients)
+            return renew(db, source, {person: (f"seen:{type}",) for person in sorted(set(woken.values()))})

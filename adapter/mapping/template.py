@@ -23,6 +23,12 @@ _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _FULL_DATE = re.compile(r"\d{4}-\d\d-\d\d(T[\d:.]+(Z|[+-]\d\d:\d\d)?)?")
 _GAPS = re.compile(r"\s+")
+# What SNOMED CT appends to a fully specified name, "Physiotherapy of chest (regime/therapy)": no word for people.
+_SNOMED_TAG = re.compile(
+    r"\s*\((?:procedure|regime/therapy|finding|disorder|situation|observable entity|physical object|event|"
+    r"qualifier value|body structure|morphologic abnormality|occupation|person|substance|product|environment|"
+    r"record artifact|assessment scale|staging scale|specimen)\)$"
+)
 _BEFORE_STOP = re.compile(r" +([.,;:!?])")
 
 
@@ -161,7 +167,8 @@ def _spoken(part: str | Hole, resolve: Resolve, zone: tzinfo) -> str:
 
 def _say(item: Any, zone: tzinfo) -> str:
     if isinstance(item, str) and not _FULL_DATE.fullmatch(item):
-        return "".join(c if c.isprintable() else " " for c in item).strip()
+        text = item if item.isprintable() else "".join(c if c.isprintable() else " " for c in item)
+        return _SNOMED_TAG.sub("", text.strip())
     when = when_of(item, zone)
     if when is not None:
         return day_words(when, zone)

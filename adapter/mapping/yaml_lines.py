@@ -83,6 +83,9 @@ class Document:
         return Fault(message, remedy, self.file, line, column, spell(path))
 
 
+_FLATTER = "no setting and no rule is that deep: look for brackets or indents that do not end"
+
+
 class YamlFault(Exception):
     """A file does not parse; ``fault`` says where and what to do."""
 
@@ -119,7 +122,7 @@ def parse(text: str, file: str) -> Document:
             Fault("the file holds characters that YAML does not allow", "save it as UTF-8", file)
         ) from None
     except RecursionError:
-        raise YamlFault(Fault("the file is nested too deeply", "", file)) from None
+        raise YamlFault(Fault("the file is nested too deeply", _FLATTER, file)) from None
     if node is None:
         raise YamlFault(Fault("the file is empty", "delete it, or write it anew", file, 1, 1))
     marks: dict[Path, Mark] = {}
@@ -169,7 +172,7 @@ _Composer.yaml_implicit_resolvers.setdefault("", []).append(("tag:yaml.org,2002:
 
 def _build(node: yaml.Node, path: Path, marks: dict[Path, Mark], file: str) -> Any:
     if len(path) > MAX_DEPTH:
-        raise YamlFault(_at(node.start_mark, file, "the file is nested too deeply", ""))
+        raise YamlFault(_at(node.start_mark, file, "the file is nested too deeply", _FLATTER))
     known = marks.get(path)
     start = node.start_mark
     marks[path] = Mark(

@@ -18,7 +18,10 @@ from adapter.polling.reader import Reader, Sighting, reason_of
 
 @dataclass(frozen=True, slots=True)
 class ReadReport:
-    """One type read for one patient. ``reason`` says why it is not complete; safe to print."""
+    """One type read for one patient. ``reason`` says why it is not complete; safe to print.
+
+    ``passing``: it failed and was not refused, so that the same read may come a minute later.
+    """
 
     patient: str
     type: str
@@ -26,36 +29,65 @@ class ReadReport:
     received: int = 0
     changed: int = 0
     reason: str = ""
+    passing: bool = False
 
 
 class Evidence:
-    """Reads types for patients at one source."""
+    """Reads types for patients at one source.
+
+    ``unread`` are the patients of whom a read failed for the time being: nothing else would wake them again.
+    """
 
     def __init__(self, context: PollingContext, patients: PatientReader | None = None) -> None:
         self._context = context
         self._reader = Reader(context)
         self._patients = patients or PatientReader(context)
+        self.unread: set[str] = set()
 
     def read_for(self, patient: str, type: str, *, held: Iterable[str] = ()) -> ReadReport:
         """Read all of a type for "Patient/id", store it, and record as of when absence may be believed.
 
         Args:
             patient: the patient.
-            type: any type; "Patient" reads the Patient itself by id.
+            type: any type; "Patient" reads the Patient itself by id, "Task" our own open Tasks of the person.
             held: refs of the type that are held of this patient: those that do not come back are read by id,
                 since a deletion shows in no search.
 
         A refusal or a passing fault is recorded with its reason and is no exception.
         """
-        if type == "Patient":
-            return self._patient(patient)
+        match type:
+            case "Patient":
+                report = self._patient(patient)
+            case "Task":
+                report = self._own_tasks(patient)
+            case _:
+                report = self._read(patient, type, held)
+        if report.passing:
+            self.unread.add(patient)
+        return report
+
+    def retry_refused(self) -> None:
+        """Try one read of each type that was refused for somebody; if it comes, all of them are looked at again."""
+        ledger, source = self._context.ledger, self._context.source
+        for type, patient in ledger.refused_reads(source).items():
+            if not ledger.walk(source, type).declared_none and self.read_for(patient, type).complete:
+                ledger.request(source, [patient], f"seen:{type}")
+                ledger.forget_refusals(source, type)
+
+    def ask_again(self) -> None:
+        """Ask for another look, with the next pass, at those of whom a read failed for the time being."""
+        if self.unread:
+            self._context.ledger.request(self._context.source, sorted(self.unread), "unread")
+            self.unread.clear()
+
+    def _read(self, patient: str, type: str, held: Iterable[str]) -> ReadReport:
         try:
             taken, sight, reason = self._search(patient, type)
             self._confirm(taken, held)
         except (AccessRefused, NotFound, Rejected, NotFhir) as fault:
             return self._refused(patient, type, reason_of(fault))
         except ServerError as fault:
-            return ReadReport(patient, type, False, reason=reason_of(fault))  # passing: what was known stays
+            return ReadReport(patient, type, False, reason=reason_of(fault), passing=True)
         stored = self._reader.store(taken, "evidence")
         self._context.ledger.record_read(
             self._context.source,
@@ -116,7 +148,23 @@ class Evidence:
         )
         return ReadReport(patient, type, False, reason=reason)
 
+    def _own_tasks(self, patient: str) -> ReadReport:
+        """What a person did to our open Tasks is known before a deadline acts on them (F28)."""
+        context = self._context
+        held = context.ledger.tasks(context.source, open_only=True, patient=patient)
+        since, seq = context.now(), context.ledger.seq.next()
+        try:
+            batch = self._reader.read_all([f"Task/{task.id}" for task in held if task.seen_version])
+        except ServerError as fault:
+            return ReadReport(patient, "Task", False, reason=reason_of(fault), passing=True)
+        if batch.refused:
+            return self._refused(patient, "Task", next(iter(batch.refused.values())))
+        stored = self._reader.store(batch.taken, "read-back")
+        began = batch.sight.date if batch.sight else since
+        context.ledger.record_read(context.source, patient, "Task", at=began, seq=seq, complete=True)
+        return ReadReport(patient, "Task", True, len(batch.taken.arrivals), stored.changed)
+
     def _patient(self, patient: str) -> ReadReport:
         done = self._patients.refresh([patient], always=True)
         reason = done.errors[0] if done.errors else ""
-        return ReadReport(patient, "Patient", not reason, done.read, done.changed, reason)
+        return ReadReport(patient, "Patient", not reason, done.read, done.changed, reason, done.failed)

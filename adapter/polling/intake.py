@@ -9,7 +9,7 @@ from datetime import datetime
 
 from adapter.facts.keep import Keeper, Kept, Unreadable
 from adapter.fhir import Answer, Entry, Page
-from adapter.fhirjson import digest
+from adapter.fhirjson import NotJson, digest, loads
 from adapter.ledger import Arrival, QuarantineRow
 from adapter.model import SnapshotState
 from adapter.polling.context import PollingContext
@@ -64,7 +64,7 @@ def take_page(page: Page, type: str, sight: Sight, context: PollingContext) -> I
 def _take_entry(taken: Intake, entry: Entry, type: str, sight: Sight, context: PollingContext) -> None:
     id = _id_of(entry, type, context.client.bases)
     if entry.resource is None:
-        _set_aside(taken, Unreadable(_NOT_JSON), entry, type, id, sight, context)
+        _set_aside(taken, _why_unread(entry.raw), entry, type, id, sight, context)
         return
     try:
         kept = context.keeper.keep(entry.resource, entry.raw, type=type)
@@ -72,6 +72,19 @@ def _take_entry(taken: Intake, entry: Entry, type: str, sight: Sight, context: P
         _set_aside(taken, fault, entry, type, id, sight, context)
         return
     taken.arrivals.append(arrival_of(kept, sight, context.keeper))
+
+
+def _why_unread(raw: bytes) -> Unreadable:
+    """Why a row's bytes are no resource, and at which of them that shows."""
+    try:
+        value = loads(raw)
+    except NotJson as fault:
+        said = str(fault)
+        if "nested" in said:
+            return Unreadable("too-deep")
+        return Unreadable(_NOT_JSON, said.partition("not JSON at ")[2])
+    kind = value.get("resourceType") if isinstance(value, dict) else None
+    return Unreadable("too-deep") if isinstance(kind, str) else Unreadable("not-a-resource", "resourceType")
 
 
 def arrival_of(
@@ -94,6 +107,7 @@ def arrival_of(
         received_seq=sight.received_seq,
         walk_seq=sight.walk_seq,
         in_scope=in_scope,
+        packed=kept.packed,
     )
 
 

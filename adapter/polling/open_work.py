@@ -61,7 +61,7 @@ class OpenWork:
             batch = self._reader.read_all(refs)
             buried, doubtful = self._missing(batch)
         except ServerError as fault:
-            report.errors.append(fault.message)
+            report.errors.append(str(fault))
             return report
         batch.taken.arrivals += [self._reader.tombstone(look) for look in buried]
         tasks, rest = _parted(batch.taken)

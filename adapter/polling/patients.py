@@ -18,12 +18,16 @@ _ROUNDS = 10  # how far links are followed: a person has at most ten Patients
 
 @dataclass(slots=True)
 class PatientsReport:
-    """What a refresh came to: how many Patients were read, are new in content, and why some were not."""
+    """What a refresh came to: how many Patients were read, are new in content, and why some were not.
+
+    ``failed``: for the time being, without a refusal.
+    """
 
     read: int = 0
     changed: int = 0
     gone: int = 0
     errors: list[str] = field(default_factory=list)
+    failed: bool = False
 
 
 class PatientReader:
@@ -57,7 +61,8 @@ class PatientReader:
             try:
                 wanted = self._read(todo, report)
             except ServerError as fault:
-                report.errors.append(fault.message)
+                report.errors.append(str(fault))
+                report.failed = True
                 return report
         return report
 
@@ -80,7 +85,9 @@ class PatientReader:
         report.read += len(refs) - len(batch.refused)
         report.changed += stored.changed
         report.gone += len(batch.gone) + len(batch.missing)
-        report.errors += [f"Patients cannot be read ({why})" for why in sorted(set(batch.refused.values()))]
+        report.errors += [
+            f"Patients cannot be read ({why}) → baton check" for why in sorted(set(batch.refused.values()))
+        ]
         self._record(refs, batch)
         return [other for arrival in live(batch.taken.arrivals) for other in self._links(arrival)]
 

@@ -223,6 +223,10 @@ class Poller:
             note="; ".join(walker.result.notes)[:500],
         )
         self._context.ledger.save_walk(done)
+        if (
+            row.blind
+        ):  # who was looked at meanwhile was looked at without this type, and nothing else will wake them
+            self._context.ledger.request_everyone(row.source, f"seen:{row.type}")
         walker.result.complete = True
 
     def _suspect(self, walker: Walker) -> None:
@@ -244,7 +248,7 @@ class Poller:
     def _failed(self, walker: Walker, fault: ServerError) -> None:
         """The walk ended early: a refusal makes the type blind, the rest is tried again."""
         result = walker.result
-        result.errors.append(fault.message)
+        result.errors.append(str(fault))
         refused = isinstance(fault, AccessRefused | Rejected) or (
             isinstance(fault, NotFound) and bool(fault.issues)
         )

@@ -18,6 +18,7 @@ from adapter.errors import (
     AccessRefused,
     Conflict,
     Gone,
+    NotFhir,
     NotFound,
     OutcomeUnknown,
     Rejected,
@@ -34,6 +35,8 @@ from adapter.writeback.valid import check_valid
 #: How long a ledger that took over waits, so that the one before has read the Device and stopped (F16).
 TAKE_OVER_WAIT = timedelta(minutes=2)
 TAKE_OVER = "if that one is not used any more, start once with --take-over"
+#: So many starts whose mark was sent and never confirmed are remembered: theirs may yet be delivered.
+MOST_PENDING = 20
 #: Answers to the first mark that mean: this EHR keeps no Device of ours.
 _NOT_KEPT = frozenset({400, 403, 404, 405, 422, 501})
 
@@ -84,7 +87,7 @@ class WriterContext:
         if not self.fenced or self._client is None:
             return
         try:
-            mark = mark_in(self._client.read("Device", codes.device_id(self.namespace)))
+            mark = mark_in(_device(self._client, self.namespace, self.source))
         except (Gone, NotFound) as fault:
             if isinstance(fault, NotFound) and not fault.issues:
                 raise
@@ -94,6 +97,20 @@ class WriterContext:
             ) from None
         if mark.ledger != self.ledger_id or mark.incarnation != self.incarnation:
             raise Unsafe(f"{self.source}: another Baton writes here by now; this one stops", remedy=TAKE_OVER)
+
+
+def _device(client: FhirClient, namespace: str, source: str) -> Answer:
+    """The Device of a namespace: that one, whatever else an answer may hold."""
+    id = codes.device_id(namespace)
+    answer = client.read("Device", id)
+    if (answer.resource or {}).get("id") != id:
+        raise NotFhir(
+            f"{source}: reading the mark of who writes here brought another Device",
+            remedy="look at what the server, or a proxy before it, answers there",
+            status=answer.status,
+            source=source,
+        )
+    return answer
 
 
 def draw_namespace(ledger: Ledger) -> str:
@@ -185,7 +202,7 @@ class _Claim:
     def _found(self) -> Answer | None:
         """The Device as it stands; None where it may be made."""
         try:
-            return self.client.read("Device", codes.device_id(self.namespace))
+            return _device(self.client, self.namespace, self.row.name)
         except Gone:
             return None
         except NotFound as fault:
@@ -219,9 +236,13 @@ class _Claim:
             )
         if mark.epoch < self.row.epoch:
             return "the EHR's mark is older than this ledger: the EHR was restored"
-        if mark.incarnation not in {self.row.incarnation, self.row.pending} - {""}:
+        if mark.incarnation not in self._own():
             return "this ledger is a copy, or older than the EHR: another start of it has written here"
         return ""
+
+    def _own(self) -> set[str]:
+        """Every start of this ledger whose mark may stand there: each one sent since the last that was confirmed."""
+        return {self.row.incarnation, *self.row.pending.split()} - {""}
 
     def _write(
         self,
@@ -241,7 +262,8 @@ class _Claim:
         live_from = (said or self.row.live_from) if inherited else (self.row.live_from or said)
         if inherited and mark is not None and mark.source:
             self.row = replace(self.row, key=mark.source)
-        pending = replace(self.row, pending=incarnation, namespace=self.namespace, live_from=live_from)
+        sent = " ".join([*self.row.pending.split(), incarnation][-MOST_PENDING:])
+        pending = replace(self.row, pending=sent, namespace=self.namespace, live_from=live_from)
         self.ledger.save_source(pending)
         made = Mark(
             self.namespace,
@@ -280,7 +302,9 @@ class _Claim:
             _client=self.client,
         )
 
-    def _sent(self, device: dict[str, Any], answer: Answer | None) -> ServerError | None:
+    def _sent(
+        self, device: dict[str, Any], answer: Answer | None, tries: int = 2
+    ) -> ServerError | None:
         """Write the mark; the refusal where this EHR keeps no Device."""
         try:
             if answer is not None:
@@ -289,10 +313,7 @@ class _Claim:
             else:
                 self._create(device)
         except Conflict:
-            raise Unsafe(
-                f"{self.row.name}: another Baton has just claimed this EHR",
-                remedy="run one, or give each a namespace",
-            ) from None
+            return self._met(device, tries)
         except OutcomeUnknown:
             self._look_again(device)
         except (AccessRefused, NotFound, Rejected) as fault:
@@ -300,6 +321,24 @@ class _Claim:
                 raise
             return fault
         return None
+
+    def _met(self, device: dict[str, Any], tries: int) -> ServerError | None:
+        """Another version than the one read: a gateway sent ours twice, or delivered that of an earlier start late.
+
+        Raises:
+            Unsafe: it is neither.
+        """
+        there = _device(self.client, self.namespace, self.row.name)
+        mark = mark_in(there)
+        if mark.ledger == self.ledger.ledger_id:
+            if mark.incarnation == mark_of_device(device).incarnation:
+                return None
+            if mark.incarnation in self._own() and tries > 0:
+                return self._sent(device, there, tries - 1)
+        raise Unsafe(
+            f"{self.row.name}: another Baton has just claimed this EHR",
+            remedy="run one, or give each a namespace",
+        )
 
     def _create(self, device: dict[str, Any]) -> None:
         """Create only: where If-Match "0" does not do that, or a deleted one stands there, by plain PUT."""

@@ -88,7 +88,7 @@ def test_patients_that_are_refused_are_reported_and_blind(bench: Bench) -> None:
     bench.server.put(patient("p1"))
     bench.server.habits.refused = {"Patient": 403}
     done = PatientReader(bench.context).refresh(["Patient/p1"])
-    assert done.errors == ["Patients cannot be read (403)"]
+    assert done.errors == ["Patients cannot be read (403) → baton check"]
     assert known(bench, "Patient").blind == "403"
 
 

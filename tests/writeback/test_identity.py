@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from adapter.clock import FixedClock
-from adapter.errors import Unsafe
+from adapter.errors import OutcomeUnknown, Unsafe
 from adapter.ledger import Ledger, as_set
 from adapter.model import EventKind, Priority, TaskStatus
 from adapter.sandbox import Sandbox
@@ -75,6 +75,47 @@ def test_a_kill_between_mark_and_confirmation_goes_on(bench: Bench, clock: Fixed
 def test_lost_answer_of_the_mark(bench: Bench, clock: FixedClock) -> None:
     bench.server.faults.plan("lost-response", method="PUT", type="Device")
     _, writer = _claim(bench.ledger, bench.server, clock)
+    assert _mark(bench.server).incarnation == writer.incarnation
+
+
+def test_a_mark_that_is_delivered_late_is_no_other_baton(bench: Bench, clock: FixedClock) -> None:
+    """A gateway lets the first start's mark through between the second's read and its write (F15)."""
+    bench.server.faults.plan("late", method="PUT", type="Device", requests=2)
+    with pytest.raises(OutcomeUnknown):
+        _claim(bench.ledger, bench.server, clock)
+    _, writer = _claim(bench.ledger, bench.server, clock)
+    assert _mark(bench.server).incarnation == writer.incarnation
+    assert len(bench.server.versions("Device/" + bench.server.all("Device")[0]["id"])) == 3
+    writer.verify()
+
+
+def test_a_mark_that_is_delivered_after_two_more_starts_is_no_other_baton(
+    bench: Bench, clock: FixedClock
+) -> None:
+    bench.server.faults.plan("late", method="PUT", type="Device")
+    bench.server.faults.plan("drop", method="PUT", type="Device")
+    for _ in range(2):
+        with pytest.raises(OutcomeUnknown):
+            _claim(bench.ledger, bench.server, clock)
+    assert bench.server.deliver_late() == 1
+    _, writer = _claim(bench.ledger, bench.server, clock)
+    writer.verify()
+    row = bench.ledger.source("ehr")
+    assert row is not None and row.pending == "" and not writer.adopt
+
+
+def test_a_mark_that_a_gateway_sends_twice_is_no_other_baton(bench: Bench, clock: FixedClock) -> None:
+    bench.server.faults.plan("lost-response", method="PUT", type="Device")
+    send = bench.client.update
+    client = client_for(bench.server, bench.ledger, clock)
+
+    def twice(resource: Any, *, version: str) -> Any:
+        with pytest.raises(OutcomeUnknown):
+            send(resource, version=version)
+        return send(resource, version=version)  # the gateway repeats it, and hands on the second answer
+
+    client.update = twice  # type: ignore[method-assign]
+    writer = claim("ehr", client, bench.ledger, namespace=NAMESPACE, environment="test", now=clock.now())
     assert _mark(bench.server).incarnation == writer.incarnation
 
 
