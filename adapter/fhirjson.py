@@ -29,7 +29,9 @@ def loads(data: bytes | str) -> Any:
     """
     try:
         return _decoder.decode(data)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise NotJson("nested too deeply to be read") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise NotJson(_place(error)) from None
 
 

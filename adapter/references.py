@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -62,20 +63,41 @@ class Bases:
 NO_BASES = Bases("")
 
 
+_NOWHERE = Reference()
+
+
 def parse_reference(element: Any, bases: Bases = NO_BASES) -> Reference:
     """The one form of a Reference element (or of its bare text). Nonsense gives an empty Reference, never an error."""
-    if isinstance(element, str):
-        element = {"reference": element}
-    if not isinstance(element, Mapping):
-        return Reference()
-    text, logical = element.get("reference"), _identifier(element.get("identifier"))
+    if type(element) is not dict:  # what a parser makes; anything else takes the longer way
+        if isinstance(element, str):
+            element = {"reference": element}
+        if not isinstance(element, Mapping):
+            return _NOWHERE
+    text = element.get("reference")
+    if type(text) is str and len(text) <= _LONGEST and "identifier" not in element and "type" not in element:
+        return _literal(text, bases)
+    logical = _identifier(element.get("identifier"))
     said = element.get("type") if isinstance(element.get("type"), str) else ""
-    if not isinstance(text, str) or not text:
+    if not isinstance(text, str):
         return Reference(identifier=logical, type=said or "")
+    return _parsed(text, logical, said or "", bases)
+
+
+_LONGEST = 300  # letters of a reference that is worth remembering
+
+
+@lru_cache(maxsize=16_384)  # most references are a text alone, and the same ones come again and again
+def _literal(text: str, bases: Bases) -> Reference:
+    return _parsed(text, "", "", bases)
+
+
+def _parsed(text: str, logical: str, said: str, bases: Bases) -> Reference:
+    if not text:
+        return Reference(identifier=logical, type=said)
     if text.startswith("#"):
-        return Reference(contained=text[1:], identifier=logical, type=said or "")
+        return Reference(contained=text[1:], identifier=logical, type=said)
     if text.startswith("urn:"):
-        return Reference(urn=text, identifier=logical, type=said or "")
+        return Reference(urn=text, identifier=logical, type=said)
     if "://" in text:
         short = bases.shorten(text)
         if short is None:
@@ -83,7 +105,7 @@ def parse_reference(element: Any, bases: Bases = NO_BASES) -> Reference:
         text = short
     found = _TYPED.match(text)
     if not found:
-        return Reference(identifier=logical, type=said or "")
+        return Reference(identifier=logical, type=said)
     return Reference(local=f"{found[1]}/{found[2]}", identifier=logical, type=found[1])
 
 

@@ -11,7 +11,8 @@ Code maps (``config/codes/``; "system|code" → meaning, "|code" for a coding wi
   no order to act
 - ``cancelled-by``: provider or patient
 - ``setting``: inpatient, emergency, ambulatory or virtual
-- ``benefit-class``: the class of a benefit → the kind of order that it speaks of
+- ``benefit-class``: the class of a benefit → the kind of order that it speaks of, or ``valueset:name`` where it
+  speaks of some of a kind only: of the orders whose code is in that value set
 
 Value sets of the same meaning are asked by name: :data:`KIND_SETS`, :data:`CANCELLED_SETS`,
 :data:`IGNORED_SET`.
@@ -37,6 +38,7 @@ KIND_SETS: Mapping[str, str] = {
 CANCELLED_SETS: Mapping[str, str] = {"provider": "cancelled-by-provider", "patient": "cancelled-by-patient"}
 IGNORED_SET = "no-order-to-act"  # code status, portable medical orders: active for years, nothing to arrange
 IGNORED = "ignore"
+OF_VALUESET = "valueset:"
 
 _SNOMED = "http://snomed.info/sct"
 _ACT_CODE = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
@@ -91,6 +93,7 @@ class Codebook:
     maps: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     unmapped: set[tuple[str, str]] = field(default_factory=set)
     _kinds: dict[tuple[str, str], str | None] = field(default_factory=dict, repr=False, compare=False)
+    _benefits: dict[tuple[str, ...], frozenset[str]] = field(default_factory=dict, repr=False, compare=False)
     _laid: tuple[Mapping[str, Mapping[str, str]], Codebook] | None = field(
         default=None, repr=False, compare=False
     )
@@ -154,10 +157,27 @@ class Codebook:
 
     def benefit_kinds(self, category: Any) -> frozenset[str]:
         """The kinds of order that a class of benefit speaks of; several are written with blanks between."""
-        found = [self._mapped("benefit-class", coding) for coding in codings(category)]
-        if not any(found):
-            self._note("benefit-class", category)
-        return frozenset(kind for kinds in found if kinds for kind in kinds.split())
+        keys = tuple(map(coding_key, codings(category)))
+        held = self._benefits.get(keys)
+        if held is None:
+            if len(self._benefits) >= _MOST_CODES:
+                self._benefits.clear()
+            found = [self._mapped("benefit-class", coding) for coding in codings(category)]
+            if not any(found):
+                self._note("benefit-class", category)
+            held = frozenset(kind for kinds in found if kinds for kind in kinds.split())
+            self._benefits[keys] = held
+        return held
+
+    def speaks_of(self, category: Any, order: Json, kind: str | None) -> bool:
+        """Whether a class of benefit speaks of an order: of its kind, or of a value set that its code is in."""
+        means = self.benefit_kinds(category)
+        return kind in means or any(
+            self.valuesets.member(named, coding)
+            for meaning in means
+            if (named := meaning.removeprefix(OF_VALUESET)) != meaning
+            for coding in codings(order.get("code"))
+        )
 
     def _kind_of(self, element: Any) -> str | None:
         found = {kind for coding in codings(element) if (kind := self._coding_kind(coding))}

@@ -82,6 +82,14 @@ class _Named:
     contained: Json = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One ``item`` of an insurance, and the codes of its service."""
+
+    said: Json
+    codes: frozenset[str]
+
+
 class Eligibility:
     """The answers on one chart, sorted by what they speak of."""
 
@@ -103,6 +111,7 @@ class Eligibility:
         self._coverage_is_read = coverage_is_read
         self._active = [a for a in self._answers if status_of(a.body) == "active"]
         self._named = {a.ref: tuple(self._insurances(a)) for a in self._active}
+        self._read: dict[int, tuple[_Item, ...]] = {}
 
     @property
     def unattached(self) -> tuple[str, ...]:
@@ -218,11 +227,24 @@ class Eligibility:
     def _fitting(self, insurance: Json, order: Json, kind: str | None) -> list[list[Json]]:
         """The items that speak of an order: those of its code, then those of its kind's class."""
         code = coding_keys(order.get("code"))
-        items = objects(insurance.get("item"))
-        exact = [item for item in items if coding_keys(item.get("productOrService")) & code]
-        plain = [item for item in items if not coding_keys(item.get("productOrService"))]
-        by_class = [i for i in plain if kind and kind in self._codebook.benefit_kinds(i.get("category"))]
+        items = self._items(insurance)
+        exact = [item.said for item in items if not code.isdisjoint(item.codes)]
+        plain = [item.said for item in items if not item.codes]
+        by_class = [i for i in plain if self._codebook.speaks_of(i.get("category"), order, kind)]
         return [exact, by_class]
+
+    def _items(self, insurance: Json) -> tuple[_Item, ...]:
+        """The items of one insurance with their codes: read once, though every order asks."""
+        held = self._read.get(id(insurance))  # part of a snapshot's body, which outlives this object
+        if held is None:
+            held = tuple(
+                [
+                    _Item(item, coding_keys(item.get("productOrService")))
+                    for item in objects(insurance.get("item"))
+                ]
+            )
+            self._read[id(insurance)] = held
+        return held
 
     def _from_crd(self, carriers: Iterable[Snapshot]) -> list[tuple[str, Statement[str]]]:
         found: list[tuple[str, Statement[str]]] = []
@@ -257,6 +279,12 @@ def newest(said: Sequence[Statement[V]], zone: tzinfo) -> tuple[Statement[V], ..
     Times of unlike precision make an order that need not be transitive (a day beside two times of that day).
     Where it runs in a circle, the whole circle is the newest, whatever the sequence that they came in.
     """
+    if len(said) > 1 and all([s.created is not None and not s.created.day_only for s in said]):
+        # Of times to the second the latest alone count, and they make no circles.
+        latest = max([s.created.instant for s in said if s.created])
+        said = [s for s in said if s.created and s.created.instant == latest]
+    if len(said) == 1:
+        return tuple(said)
     beaten_by = {i: {j for j, b in enumerate(said) if _newer(b, a, zone)} for i, a in enumerate(said)}
     reach = {i: _closure(i, beaten_by) for i in beaten_by}
     return tuple(said[i] for i in beaten_by if all(i in reach[j] for j in reach[i]))

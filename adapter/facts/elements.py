@@ -13,6 +13,15 @@ ERROR = "entered-in-error"
 
 def objects(value: Any) -> tuple[Json, ...]:
     """The objects of a repeating element. A lone object counts as a list of one (seen in real basedOn)."""
+    kind = type(
+        value
+    )  # what a parser makes comes first: asking for any Mapping is slow, and asked everywhere
+    if kind is list:
+        return tuple([part for part in value if type(part) is dict or isinstance(part, Mapping)])
+    if kind is dict:
+        return (value,)
+    if value is None:
+        return ()
     if isinstance(value, Mapping):
         return (value,)
     return tuple(part for part in value if isinstance(part, Mapping)) if isinstance(value, list) else ()
@@ -20,6 +29,8 @@ def objects(value: Any) -> tuple[Json, ...]:
 
 def object_of(value: Any) -> Json:
     """The object, or an empty one."""
+    if type(value) is dict:
+        return value
     return value if isinstance(value, Mapping) else {}
 
 
@@ -52,12 +63,19 @@ def coding_key(coding: Json) -> str:
 
 def coding_keys(value: Any) -> frozenset[str]:
     """The keys of every Coding in ``value``."""
-    return frozenset(key for key in map(coding_key, codings(value)) if key)
+    if not value:
+        return _NONE
+    return frozenset([key for key in map(coding_key, codings(value)) if key])
+
+
+_NONE: frozenset[str] = frozenset()
 
 
 def identifiers(value: Any) -> frozenset[str]:
     """ "system|value" of each Identifier. One without a system matches nobody and is left out (F47)."""
-    return frozenset(key for key in map(identifier_key, objects(value)) if key)
+    if not value:
+        return _NONE
+    return frozenset([key for key in map(identifier_key, objects(value)) if key])
 
 
 def identifier_key(identifier: Json) -> str:

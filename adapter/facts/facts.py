@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
-from functools import cached_property
-from typing import Any
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
 
 from adapter.facts import visits
 from adapter.facts.codes import Codebook
@@ -27,6 +26,9 @@ from adapter.references import Bases, parse_reference, patients_of
 
 UNSURE = "?"
 """A gap that no reading settles: answers that disagree, or a resource that nobody can read."""
+
+FORGOTTEN = timedelta(days=180)
+"""The age at which an order, still active, asks nobody for anything any more."""
 
 _VISIT, _ORDER, _COVERAGE, _STAY = "Appointment", "ServiceRequest", "Coverage", "Encounter"
 _ANSWER, _RESULT, _DOCUMENT = "CoverageEligibilityResponse", "DiagnosticReport", "DocumentReference"
@@ -82,8 +84,7 @@ _GONE = frozenset({"cancelled", "noshow"})
 _OWN_EDITION = re.compile(r"[0-9a-f]{8}\.[0-9a-f]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(NamedTuple):
     """What is known of one name for one focus.
 
     ``records`` are sorted by start, then ref. ``types``: what its completeness rests on; compare each with
@@ -97,8 +98,7 @@ class Fact:
     until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(NamedTuple):
     """What a function says. None is unknown; ``types`` are then what could settle it, if anything."""
 
     value: Any = None
@@ -130,10 +130,14 @@ class Facts:
         self.codebook = codebook.at(chart.source.codes)
         self._day_before = business_day_before or (lambda instant: _weekday_before(instant, self.zone))
         self._opted_out = opted_out
-        self._own = {s.ref: s for s in chart.snapshots.values() if self._belongs(s)}
+        patients = frozenset(chart.patients)
+        self._own = {ref: s for ref, s in chart.snapshots.items() if self._belongs(s, patients)}
         self._live = {ref: s for ref, s in self._own.items() if s.state is SnapshotState.LIVE}
+        self._related = self._standing_in() if len(self._own) < len(chart.snapshots) else {}
         self._memo: dict[tuple[str, str], Fact] = {}
         self._acted: dict[str, Told] = {}
+        self._kinds: dict[str, Told] = {}
+        self._records: dict[str, dict[str, Any]] = {}
 
     @cached_property
     def guard(self) -> PatientGuard:
@@ -143,7 +147,7 @@ class Facts:
     @cached_property
     def links(self) -> Links:
         """What belongs to what."""
-        return Links(self._live.values(), self.bases)
+        return Links([*self._live.values(), *self._related.values()], self.bases)
 
     @cached_property
     def eligibility(self) -> Eligibility:
@@ -160,8 +164,7 @@ class Facts:
 
     def focuses(self, type: str) -> list[Snapshot]:
         """The live resources of a type that the poll shows and that name this person now, by ref."""
-        found = [s for s in self._live.values() if s.type == type and s.in_scope]
-        return sorted(found, key=lambda s: s.ref)
+        return [s for s in self._of_type(type) if s.in_scope]
 
     def fact(self, name: str, focus: Snapshot) -> Fact:
         """One fact, for one focus. A focus that the fact does not fit has an empty one.
@@ -170,16 +173,21 @@ class Facts:
             KeyError: where there is no fact of that name.
         """
         key = (name, focus.ref)
-        if key not in self._memo:
+        held = self._memo.get(key)
+        if held is None:
             fits = FACT_TYPE_OF_FOCUS.get(name)
             known = FACT_TYPES[name]
-            self._memo[key] = self._compute(name, focus) if fits is None or focus.type in fits else Fact()
-            assert self._memo[key].types <= known
-        return self._memo[key]
+            held = self._compute(name, focus) if fits is None or focus.type in fits else Fact()
+            assert held.types <= known
+            self._memo[key] = held
+        return held
 
     def kind(self, focus: Snapshot) -> Told:
         """The kind of an order; None where no map knows its codes."""
-        return Told(self.codebook.kind(focus.body))
+        held = self._kinds.get(focus.ref)
+        if held is None:
+            held = self._kinds[focus.ref] = Told(self.codebook.kind(focus.body))
+        return held
 
     def cancelledBy(self, focus: Snapshot) -> Told:
         """ "provider" or "patient"; None where no map knows the reason."""
@@ -213,26 +221,38 @@ class Facts:
             return Fact(gaps=frozenset({UNSURE}))
         return Fact((at(newest.touched_at),))
 
-    def _belongs(self, snapshot: Snapshot) -> bool:
+    def _belongs(self, snapshot: Snapshot, patients: frozenset[str]) -> bool:
         named = snapshot.patients or patients_of(snapshot.body, self.bases)
-        return bool(set(named) & set(self.chart.patients))
+        return not patients.isdisjoint(named)
+
+    def _standing_in(self) -> dict[str, Snapshot]:
+        """Visits of somebody else that name an order of this person: a newborn's for its mother's (F11)."""
+        found = {}
+        for ref, snapshot in self.chart.snapshots.items():
+            named = snapshot.body.get("basedOn") if snapshot.type == _VISIT and ref not in self._own else None
+            orders = (
+                {parse_reference(one, self.bases).local for one in named} if isinstance(named, list) else ()
+            )
+            if snapshot.state is SnapshotState.LIVE and any(order in self._live for order in orders):
+                found[ref] = snapshot
+        return found
 
     def _compute(self, name: str, focus: Snapshot) -> Fact:
         computed: Fact = getattr(self, f"_{name}")(focus)
-        return Fact(
-            computed.records, computed.types, computed.gaps | self._torn(computed.types), computed.until
-        )
+        torn = [gap for type, gaps in self._torn.items() if type in computed.types for gap in gaps]
+        if not torn:
+            return computed
+        return Fact(computed.records, computed.types, computed.gaps.union(torn), computed.until)
 
-    def _torn(self, types: frozenset[str]) -> set[str]:
-        """Gaps by rows that say less than the resource: unreadable, or kept under older elements."""
-        gaps = set()
+    @cached_property
+    def _torn(self) -> dict[str, set[str]]:
+        """Gaps by rows that say less than the resource, by its type: unreadable, or kept under older elements."""
+        gaps: dict[str, set[str]] = {}
         for snapshot in self._own.values():
-            if snapshot.type not in types:
-                continue
             if snapshot.state is SnapshotState.QUARANTINED:
-                gaps.add(UNSURE)
-            elif _OWN_EDITION.fullmatch(snapshot.edition) and not snapshot.edition.startswith(BASE_EDITION):
-                gaps.add(snapshot.type)
+                gaps.setdefault(snapshot.type, set()).add(UNSURE)
+            elif _is_outdated(snapshot.edition):
+                gaps.setdefault(snapshot.type, set()).add(snapshot.type)
         return gaps
 
     # Visits and what came of them
@@ -246,12 +266,19 @@ class Facts:
             return [v for v in self._of_type(_VISIT) if self._visit_stands_on(v, focus)]
         return [focus]
 
+    def _record(self, visit: Snapshot) -> dict[str, Any]:
+        """A visit's record, made once: several facts of several foci name it."""
+        held = self._records.get(visit.ref)
+        if held is None:
+            held = self._records[visit.ref] = visits.record(visit, self.zone)
+        return held
+
     def _visits(self, focus: Snapshot) -> Fact:
-        records = [visits.record(v, self.zone) for v in self._linked_visits(focus)]
+        records = [self._record(v) for v in self._linked_visits(focus)]
         return Fact(_sorted(records), FACT_TYPES["visits"])
 
     def _coming(self, focus: Snapshot) -> Fact:
-        found = [visits.record(v, self.zone) for v in self._linked_visits(focus)]
+        found = [self._record(v) for v in self._linked_visits(focus)]
         ahead = [r for r in found if r.get("status") not in _GONE and self._is_ahead(r.get("start"))]
         types = frozenset() if focus.type == _VISIT else FACT_TYPES["coming"]
         return Fact(_sorted(ahead), types, until=min((r["start"].instant for r in ahead), default=None))
@@ -273,12 +300,12 @@ class Facts:
         others = [v for v in self._of_type(_VISIT) if v.ref != focus.ref]
         if focus.type == _STAY:
             found = visits.after_stay(focus, others, self.zone)
-            return Fact(_sorted(visits.record(v, self.zone) for v in found), frozenset({_VISIT}))
+            return Fact(_sorted(self._record(v) for v in found), frozenset({_VISIT}))
         since = self._fell_through(focus)
         found = visits.made_since(
             focus, others, self._day_before(since) if since else None, self.links, self.bases, self.zone
         )
-        return Fact(_sorted(visits.record(v, self.zone) for v in found), FACT_TYPES["later"])
+        return Fact(_sorted(self._record(v) for v in found), FACT_TYPES["later"])
 
     def _fell_through(self, visit: Snapshot) -> datetime | None:
         """Since when a visit is missed or cancelled. A no-show is missed at its start, however late that was
@@ -303,11 +330,23 @@ class Facts:
 
     def _orders_on(self, coverage: Snapshot) -> Fact:
         active = [o for o in self._of_type(_ORDER) if status_of(o.body) == "active"]
+        active = [o for o in active if self._still_wanted(o, coverage)]
         told = [(o, self.isOrderToAct(o)) for o in active if self._order_stands_on(o, coverage)]
         records = [self._order_record(o.ref) for o, act in told if act.value is True]
         unknown = [act for _, act in told if act.value is None]
         gaps = {type for act in unknown for type in act.types or {UNSURE}}
         return Fact(_sorted(records), FACT_TYPES["orders"], frozenset(gaps))
+
+    def _still_wanted(self, order: Snapshot, coverage: Snapshot) -> bool:
+        """Whether a person would call about an order: not for a line of laboratory, nor for what was forgotten
+        long before the payer's newest answer. Measured from that, not from now: an open task does not end
+        because days pass.
+        """
+        if self.codebook.kind(order.body) == "laboratory":
+            return False
+        authored = parse_when(order.body.get("authoredOn"), self.zone)
+        said = [s.created.instant for s in self.eligibility.answer(coverage.ref).statements if s.created]
+        return authored is None or not said or authored.instant >= max(said) - FORGOTTEN
 
     def _may_be_shown(self, order: str) -> bool:
         """Not a tombstone. One not on the chart is shown: a need must not change when it arrives."""
@@ -451,10 +490,25 @@ class Facts:
         return Fact((local_day(start, self.zone),) if start else ())
 
     def _held(self, refs: Iterable[str]) -> list[Snapshot]:
-        return [self._live[ref] for ref in refs if ref in self._live]
+        found = (self._live.get(ref) or self._related.get(ref) for ref in refs)
+        return [snapshot for snapshot in found if snapshot is not None]
 
     def _of_type(self, type: str) -> list[Snapshot]:
-        return sorted((s for s in self._live.values() if s.type == type), key=lambda s: s.ref)
+        return self._by_type.get(type, [])
+
+    @cached_property
+    def _by_type(self) -> dict[str, list[Snapshot]]:
+        """The live resources by type, each list by ref."""
+        found: dict[str, list[Snapshot]] = {}
+        for ref in sorted(self._live):
+            found.setdefault(self._live[ref].type, []).append(self._live[ref])
+        return found
+
+
+@lru_cache(maxsize=256)  # there are as many as element sets were ever kept
+def _is_outdated(edition: str) -> bool:
+    """Whether an edition is one of Baton's own, and an older one."""
+    return bool(_OWN_EDITION.fullmatch(edition)) and not edition.startswith(BASE_EDITION)
 
 
 def _plain(ref: str, status: str, changed: datetime | None, **more: Any) -> dict[str, Any]:

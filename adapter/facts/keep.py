@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from adapter.errors import BatonError
 from adapter.facts.elements import ERROR, is_coverage_information, object_of, objects, text_of
 from adapter.facts.times import parse_when
-from adapter.fhirjson import digest
+from adapter.fhirjson import canonical, digest
 from adapter.model import Json, SnapshotState
 from adapter.references import Bases, parse_reference, patient_elements, patients_of, references_in
 
@@ -26,7 +25,7 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-EXTRACTOR = 1  # raise it when keeping or reading of references changes: rows kept before are read again (F9)
+EXTRACTOR = 2  # raise it when keeping or reading of references changes: rows kept before are read again (F9)
 
 REASONS: Mapping[str, str] = {
     "not-a-resource": "it is no JSON object with a resourceType",
@@ -93,6 +92,7 @@ _NEEDS_PATIENT = frozenset(
         "Communication",
     }
 )
+_OVER = frozenset({"completed", "revoked"})
 _EXTENDED = frozenset({"Appointment", "ServiceRequest"})  # where CRD's extension is read
 _CODE = re.compile(r"[^\s]+( [^\s]+)*")
 _ID = re.compile(r"[A-Za-z0-9\-._]{1,128}")  # servers give out ids of 88 characters; the 64 of R4 do not hold
@@ -111,8 +111,7 @@ class Unreadable(BatonError):
         self.place = place
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(NamedTuple):
     """A resource as it is stored.
 
     ``digest`` is over the whole as received; ``kept_digest``, which wakes, over the kept elements
@@ -129,6 +128,8 @@ class Kept:
     kept_digest: str
     patients: tuple[str, ...]
     edition: str = ""
+    packed: bytes = b""
+    """``body`` as JSON, where the digest needed it written anyway; b"" where it did not."""
 
 
 class Keeper:
@@ -154,8 +155,13 @@ class Keeper:
             for type in {*BASE_ELEMENTS, *elements}
         }
         self._editions = {type: self._edition(type) for type in self._elements}
+        self._ways: dict[str, dict[str, str]] = {}
         whole = [sorted(full_types), sorted(bases.urls), sorted(self._editions.items())]
         self.edition = f"{BASE_EDITION}.{digest(whole)[:12]}"
+
+    def elements_by_edition(self) -> dict[str, frozenset[str]]:
+        """What is kept of each type, by the edition that says so: for rows that wait to be read again (F9)."""
+        return {edition: self._elements[type] for type, edition in self._editions.items()}
 
     def edition_of(self, type: str) -> str:
         """The edition of one type alone: it stays where only other types' elements change."""
@@ -180,6 +186,8 @@ class Keeper:
         if not patients and state is SnapshotState.LIVE:
             self._check_patient(resource, found)
         body = self._body(resource, found)
+        counted = self._counted(body, found)
+        written = canonical(counted)
         meta = object_of(resource.get("meta"))
         return Kept(
             type=found,
@@ -189,33 +197,48 @@ class Keeper:
             state=state,
             body=body,
             digest=digest(raw or resource),
-            kept_digest=self._kept_digest(body, found),
+            kept_digest=digest(written),
             patients=patients,
             edition=self.edition,
+            packed=written if counted is body else b"",
         )
 
     def _body(self, resource: Json, type: str) -> Json:
         return resource if type in self._full else self._trimmed(resource, type)
 
-    def _kept_digest(self, body: Json, type: str) -> str:
+    def _counted(self, body: Json, type: str) -> Json:
         """Of what a full store keeps, the part that counts; of our own Tasks all but the narrative."""
         counted = self._trimmed(body, type) if type in self._full and type != "Task" else body
-        return digest({key: value for key, value in counted.items() if key not in ("meta", "text")})
+        if "meta" not in counted and "text" not in counted:
+            return counted
+        return {key: value for key, value in counted.items() if key not in ("meta", "text")}
 
     def _trimmed(self, resource: Json, type: str) -> dict[str, Any]:
-        wanted = self._elements.get(type, frozenset({"status"}))
-        named = self._named.get(type, frozenset())
+        ways = self._ways.setdefault(type, {})
         body: dict[str, Any] = {"resourceType": type, "id": resource["id"]}
         labels = _labels(resource.get("meta"))
         if labels:
             body["meta"] = labels
         for key, value in resource.items():
-            if _is_element(key, named) and _is_element(key, wanted):
+            way = ways.get(key) or self._way(type, key)
+            if way is _WHOLE:
                 body.setdefault(key, value)
-            elif _is_element(key, wanted):
+            elif way is _NAMELESS:
                 body.setdefault(key, _without_display(value, key))
         self._add_special(body, resource, type)
         return body
+
+    def _way(self, type: str, key: str) -> str:
+        """How a member of a type is kept, remembered: every resource of a type has the same few members."""
+        wanted = self._elements.get(type, frozenset({"status"}))
+        kept = _is_element(key, wanted)
+        way = (
+            (_WHOLE if _is_element(key, self._named.get(type, frozenset())) else _NAMELESS) if kept else _LEFT
+        )
+        ways = self._ways.setdefault(type, {})
+        if len(ways) < _MOST_MEMBERS:  # a bound for nonsense
+            ways[key] = way
+        return way
 
     def _add_special(self, body: dict[str, Any], resource: Json, type: str) -> None:
         if type in _EXTENDED and "extension" not in body:
@@ -239,6 +262,8 @@ class Keeper:
             reason = self._why_no_patient(resource, elements)
         else:
             return
+        if reason == "patient-unaddressed" and type == "ServiceRequest" and resource.get("status") in _OVER:
+            return  # kept, and nobody's: there is nothing left that a person would do about it
         if reason:
             place = "participant" if type == "Appointment" else "subject"
             raise Unreadable(reason, f"{type}.{place}")
@@ -269,6 +294,10 @@ class Keeper:
             if reason in ("patient-elsewhere", "patient-contained") or (reason and patient):
                 return reason
         return ""
+
+
+_WHOLE, _NAMELESS, _LEFT = "whole", "without displays", "left out"
+_MOST_MEMBERS = 1000
 
 
 def _named_type(resource: Any, asked: str) -> str:
@@ -323,13 +352,30 @@ _PEOPLE = _names(
 
 
 def _without_display(value: Any, key: str = "") -> Any:
-    """References without their display: it is a name more often than not, and its changes wake nobody."""
+    """References without their display: it is a name more often than not, and its changes wake nobody.
+
+    What holds none is given back as it is, not copied: most elements are.
+    """
+    made = value
     if type(value) is dict:  # what a parser makes; asking for any Mapping costs a third of the whole keeping
-        named = key in _PEOPLE or type(value.get("reference")) is str
-        return {
-            name: _without_display(v, name) for name, v in value.items() if not (named and name == "display")
-        }
-    return [_without_display(part, key) for part in value] if type(value) is list else value
+        if "display" in value and (key in _PEOPLE or type(value.get("reference")) is str):
+            made = {name: part for name, part in value.items() if name != "display"}
+        for name, part in value.items():
+            kind = type(part)
+            if kind is not str and (kind is dict or kind is list):
+                new = _without_display(part, name)
+                if new is not part and name in made:
+                    made = dict(value) if made is value else made
+                    made[name] = new
+    elif type(value) is list:
+        for place, part in enumerate(value):
+            kind = type(part)
+            if kind is not str and (kind is dict or kind is list):
+                new = _without_display(part, key)
+                if new is not part:
+                    made = list(value) if made is value else made
+                    made[place] = new
+    return made
 
 
 def _contained(resource: Json, id: str) -> Json:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from adapter.facts.elements import coding_keys, identifier_key, identifiers, object_of, objects, text_of
@@ -42,12 +43,20 @@ class Resolver:
 
     def __init__(self, snapshots: Iterable[Snapshot], bases: Bases) -> None:
         self._bases = bases
-        self._known: dict[str, Snapshot] = {}
-        self._by_identifier: dict[str, set[str]] = defaultdict(set)
-        for snapshot in snapshots:
-            self._known[snapshot.ref] = snapshot
+        self._snapshots = list(snapshots)
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset([snapshot.ref for snapshot in self._snapshots])
+
+    @cached_property
+    def _by_identifier(self) -> dict[str, set[str]]:
+        """Refs by "Type:system|value"; made when the first logical reference asks."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for snapshot in self._snapshots:
             for key in identifiers(snapshot.body.get("identifier")):
-                self._by_identifier[f"{snapshot.type}:{key}"].add(snapshot.ref)
+                found[f"{snapshot.type}:{key}"].add(snapshot.ref)
+        return found
 
     def ref(self, element: Any, type: str) -> str:
         """ "Type/id" of the resource of ``type`` that is meant; "" where none is, or where several would fit.
@@ -56,15 +65,19 @@ class Resolver:
         """
         said = parse_reference(element, self._bases)
         if said.local:
-            return said.local if said.local.startswith(f"{type}/") else ""
+            return said.local if said.type == type else ""
         if said.foreign or said.contained:
             return ""
         if said.urn:
             return self._of_urn(said.urn, type)
+        if not said.identifier:
+            return ""
         return self._only(self._by_identifier.get(f"{type}:{said.identifier}", ()))
 
     def refs(self, elements: Any, type: str) -> list[str]:
         """:meth:`ref` of each element of a list, each once, in order."""
+        if not elements:
+            return []
         listed = elements if isinstance(elements, list) else [elements]
         return list(dict.fromkeys(ref for ref in (self.ref(e, type) for e in listed) if ref))
 
@@ -86,10 +99,10 @@ class Links:
 
     def __init__(self, snapshots: Iterable[Snapshot], bases: Bases) -> None:
         self._of_type: dict[str, list[Snapshot]] = defaultdict(list)
-        live = [s for s in snapshots if s.state is SnapshotState.LIVE]
-        for snapshot in sorted(live, key=lambda s: s.ref):
-            self._of_type[snapshot.type].append(snapshot)
-        self.resolver = Resolver(live, bases)
+        live = {s.ref: s for s in snapshots if s.state is SnapshotState.LIVE}
+        for ref in sorted(live):
+            self._of_type[live[ref].type].append(live[ref])
+        self.resolver = Resolver(live.values(), bases)
         self._orders = {s.ref: s for s in self._of_type["ServiceRequest"]}
         self._parents = self._named_by_orders("basedOn")
         self._replaced = self._named_by_orders("replaces")
@@ -100,12 +113,17 @@ class Links:
             for e in self._of_type["Encounter"]
         }
         self._encounters_of_visit = _inverse(self._visits_of_encounter)
-        self.links: tuple[Link, ...] = tuple(self._all())
+        self._found: list[tuple[str, str, str]] = list(self._all())  # order, thing, because
         self._things: dict[str, list[str]] = defaultdict(list)
         self._named: dict[str, list[str]] = defaultdict(list)
-        for link in self.links:
-            self._things[link.order].append(link.thing)
-            self._named[link.thing].append(link.order)
+        for order, thing, _ in self._found:
+            self._things[order].append(thing)
+            self._named[thing].append(order)
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """Every link, with the path that says so."""
+        return tuple(Link(order, thing, because=why) for order, thing, why in self._found)
 
     def parents(self, order: str) -> list[str]:
         """The orders that an order is ``basedOn``; they need not be on the chart."""
@@ -117,10 +135,14 @@ class Links:
 
     def family(self, order: str) -> list[str]:
         """An order, what it replaces, and the children of all of them: what fulfils one, fulfils it."""
+        if not self._replaced and not self._children:
+            return [order]
         return _reach([order], self._replaced, self._children)
 
     def heads(self, order: str) -> list[str]:
         """The orders under which an order is shown: its topmost parent, and what replaced that."""
+        if not self._parents and not self._replacing:
+            return [order]
         return [
             ref
             for ref in _reach([order], self._parents, self._replacing)
@@ -129,11 +151,12 @@ class Links:
 
     def of_order(self, order: str, type: str) -> list[str]:
         """The resources of ``type`` that belong to an order or its family, sorted."""
+        start = f"{type}/"
         found = {
             thing
             for member in self.family(order)
             for thing in self._things.get(member, ())
-            if thing.startswith(f"{type}/")
+            if thing.startswith(start)
         }
         return sorted(found)
 
@@ -155,33 +178,35 @@ class Links:
 
     def _named_by_orders(self, element: str) -> dict[str, list[str]]:
         found = {
-            ref: [r for r in self.resolver.refs(order.body.get(element), "ServiceRequest") if r != ref]
+            ref: [r for r in self.resolver.refs(named, "ServiceRequest") if r != ref]
             for ref, order in self._orders.items()
+            if (named := order.body.get(element))
         }
         return {ref: named for ref, named in found.items() if named}
 
-    def _all(self) -> Iterator[Link]:
+    def _all(self) -> Iterator[tuple[str, str, str]]:
         visits = dict(self._visit_links())
         encounters = dict(self._encounter_links(visits))
         for visit, links in self._with_encounters(visits, encounters).items():
-            yield from (Link(order, visit, because=why) for order, why in links.items())
+            yield from ((order, visit, why) for order, why in links.items())
         for encounter, links in encounters.items():
-            yield from (Link(order, encounter, because=why) for order, why in links.items())
+            yield from ((order, encounter, why) for order, why in links.items())
         for type in ("DiagnosticReport", "DocumentReference"):
             for snapshot in self._of_type[type]:
                 found = self._evidence(snapshot, visits, encounters)
-                yield from (Link(order, snapshot.ref, because=why) for order, why in found.items())
+                yield from ((order, snapshot.ref, why) for order, why in found.items())
 
     def _visit_links(self) -> Iterator[tuple[str, dict[str, str]]]:
-        by_identifier = self._order_identifiers()
         for visit in self._of_type["Appointment"]:
             found = {
                 order: f"Appointment.{element}"
                 for element in reversed(_VISIT_ELEMENTS)
-                for order in self.resolver.refs(visit.body.get(element), "ServiceRequest")
+                if (named := visit.body.get(element))
+                for order in self.resolver.refs(named, "ServiceRequest")
             }
-            yield visit.ref, found or self._by_identifier(visit, by_identifier)
+            yield visit.ref, found or self._by_identifier(visit, self._order_identifiers)
 
+    @cached_property
     def _order_identifiers(self) -> dict[str, set[str]]:
         found: dict[str, set[str]] = defaultdict(set)
         for ref, order in self._orders.items():

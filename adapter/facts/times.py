@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
 from typing import Any
 
 _FORM = re.compile(
@@ -48,11 +49,34 @@ def parse_when(value: Any, zone: tzinfo) -> When | None:
     "2025" and "2025-12" are days of their first day for ordering; :func:`last_instant` knows how far
     they reach. 24:00 and leap seconds are taken as the next moment, as some senders write them.
     """
-    found = _FORM.fullmatch(value.strip()) if isinstance(value, str) else None
+    if type(value) is not str:
+        return None
+    return _parsed(value, zone) if len(value) <= _LONGEST else _read(value, zone)
+
+
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{3}|\.\d{6})?Z", re.ASCII)
+_LONGEST = 64  # letters of a text that is worth remembering
+
+
+@lru_cache(maxsize=16_384)  # the same times are asked for over and over, by facts, links, rules and words
+def _parsed(text: str, zone: tzinfo) -> When | None:
+    return _read(text, zone)
+
+
+def _read(text: str, zone: tzinfo) -> When | None:
+    text = text.strip()
+    if text[-1:] == "Z" and _INSTANT.fullmatch(
+        text
+    ):  # what servers stamp: the parser of the language reads it
+        try:
+            return When(datetime.fromisoformat(text), False, text)
+        except ValueError:
+            pass  # 24:00, a leap second
+    found = _FORM.fullmatch(text)
     if found is None:
         return None
     try:
-        return _typed(found, zone, value.strip())
+        return _typed(found, zone, text)
     except (ValueError, OverflowError):
         return None
 
@@ -87,6 +111,7 @@ def _offset(text: str | None) -> timedelta | None:
     return timedelta(hours=hours, minutes=minutes) * (-1 if text[0] == "-" else 1)
 
 
+@lru_cache(maxsize=8192)  # when a row changed: asked for by every record of it
 def at(instant: datetime) -> When:
     """A stored instant as a :class:`When`."""
     utc = instant.astimezone(UTC)

@@ -8,6 +8,7 @@ resource nested too deeply), it is cut by its brackets alone, and only the entry
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,28 @@ class _Bundle(msgspec.Struct):
     entry: list[msgspec.Raw] | None = None
 
 
+class _Plain(msgspec.Struct):
+    """An entry of a search as nearly every server writes it; anything else about it takes the longer way."""
+
+    resource: msgspec.Raw
+    fullUrl: str = ""
+    search: msgspec.Raw = _NOTHING
+    request: msgspec.Raw = _NOTHING
+    response: msgspec.Raw = _NOTHING
+
+
+class _PlainBundle(msgspec.Struct):
+    entry: list[_Plain]
+    resourceType: msgspec.Raw = _NOTHING
+    type: msgspec.Raw = _NOTHING
+    total: msgspec.Raw = _NOTHING
+    link: msgspec.Raw = _NOTHING
+
+
+_plain_page = msgspec.json.Decoder(_PlainBundle)
+_MODES: dict[bytes, str] = {b'{"mode":"match"}': "match", b'{"mode": "match"}': "match"}
+
+
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """A Bundle as read: ``link`` is the "next" one as the server wrote it, None on the last page."""
@@ -62,7 +85,8 @@ def decode_resource(raw: bytes) -> dict[str, Any]:
     kind = value.get("resourceType")
     if not (isinstance(kind, str) and _TYPE.match(kind)):
         raise NotJson("no resourceType")
-    if _deeper_than(value, MAX_DEPTH):
+    # What has few brackets cannot be nested deeply: most resources need no walk.
+    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
         raise NotJson(f"nested deeper than {MAX_DEPTH}")
     return value
 
@@ -75,17 +99,24 @@ def decode_bundle(raw: bytes) -> Decoded:
         so
             a next link must never be lost silently.
     """
-    bundle = _split(raw.removeprefix(_BOM))
+    raw = raw.removeprefix(_BOM)
+    bundle: _Bundle | _PlainBundle | None = _plainly(raw)
+    made: Iterable[tuple[Entry, str]]
+    if isinstance(bundle, _PlainBundle):
+        made = (_plain_entry(one, number) for number, one in enumerate(bundle.entry))
+    else:
+        bundle = _split(raw)
+        made = (_entry(bytes(piece), number) for number, piece in enumerate(bundle.entry or ()))
     if _plain(bundle.resourceType) != "Bundle":
         raise _no_bundle(raw, bundle)
     kind, total = _plain(bundle.type), _plain(bundle.total)
     entries: list[Entry] = []
     faults: list[str] = []
     warnings: list[Issue] = []
-    for number, piece in enumerate(bundle.entry or ()):
-        entry, fault = _entry(bytes(piece), number)
+    for entry, fault in made:
         entries.append(entry)
-        faults.extend([fault] if fault else [])
+        if fault:
+            faults.append(fault)
         if is_outcome(entry.resource):
             warnings.extend(warnings_of(entry.resource))
     return Decoded(
@@ -102,6 +133,39 @@ def bare_version(etag: str) -> str:
     """A version from an ETag: W/"3", "3" and 3 are all 3; proxies that compress make it "3-gzip"."""
     found = _VERSION.match(etag.strip())
     return re.sub(r"(?:-{1,2}|;)gzip$", "", found[1]) if found else ""
+
+
+def _plainly(raw: bytes) -> _PlainBundle | None:
+    """The page cut in one go; None where anything about it is out of the ordinary."""
+    try:
+        return _plain_page.decode(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+
+
+def _plain_entry(one: _Plain, number: int) -> tuple[Entry, str]:
+    """As :func:`_entry`, without the members that a search's entries do not have."""
+    own = bytes(one.resource)
+    resource, fault = (None, "") if own == b"null" else _resource(own, number)
+    said = bytes(one.search)
+    mode = _MODES.get(said)
+    if mode is None:
+        mode = _text(_object(said).get("mode"))
+    mode = mode or ("outcome" if is_outcome(resource) else "")
+    request, response = bytes(one.request), bytes(one.response)
+    asked = _object(request) if request else {}
+    return (
+        Entry(
+            resource,
+            b"" if own == b"null" else own,
+            one.fullUrl,
+            mode,
+            _text(asked.get("method")).upper(),
+            _text(asked.get("url")),
+            bare_version(_text(_object(response).get("etag"))) if response else "",
+        ),
+        fault,
+    )
 
 
 def _split(raw: bytes) -> _Bundle:
@@ -123,7 +187,7 @@ def _split(raw: bytes) -> _Bundle:
     return _Bundle(entry=pieces, **rest)
 
 
-def _no_bundle(raw: bytes, bundle: _Bundle) -> NotFhir:
+def _no_bundle(raw: bytes, bundle: _Bundle | _PlainBundle) -> NotFhir:
     kind = _plain(bundle.resourceType)
     named = kind if isinstance(kind, str) and _TYPE.match(kind) else "something else"
     try:

@@ -31,8 +31,8 @@ class Core:
             yield
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._database.writing(self._keep_numbers) as db:
+    def _writing(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        with self._database.writing(self._keep_numbers, durable=durable) as db:
             yield db
 
     @contextmanager

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from adapter.errors import LedgerError
@@ -160,9 +161,10 @@ def time_text(at: datetime) -> str:
     """A time as the ledger stores it: UTC, six decimals, so that the order of texts is that of times."""
     if at.tzinfo is None:
         raise ValueError("a time without a zone")
-    return at.astimezone(UTC).isoformat(timespec="microseconds")
+    return (at if at.tzinfo is UTC else at.astimezone(UTC)).isoformat(timespec="microseconds")
 
 
+@lru_cache(maxsize=8192)  # rows of one page share their times, and each is read in every look
 def read_time(text: str) -> datetime:
     """The time that :func:`time_text` wrote (or any ISO 8601 time with a zone)."""
     at = datetime.fromisoformat(text)

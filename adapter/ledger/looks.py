@@ -37,7 +37,7 @@ class Looks(Core):
                 then, and let the guilty person rest with :meth:`failed` (F69).
         """
         refused: list[Request] = []
-        with self._writing() as db:
+        with self._writing(durable=False) as db:  # a look that is lost with the power is made again
             for source, group in _by_source(results).items():
                 refused += _commit(db, source, group)
         return refused

@@ -74,7 +74,8 @@ class Outbox(Core):
         The row ends, or is due again where ``wanted`` has grown meanwhile. ``events`` are stored with it; a
         Task whose row does not know ``version`` by them is confirmed here.
         """
-        with self._writing() as db:
+        # Lost with the power, it is learned again: the attempt before it is durable, and its digest is found there.
+        with self._writing(durable=False) as db:
             row = db.execute(queries.OUTBOX_ROW, (target,)).fetchone()
             if row is not None:
                 db.execute(queries.END_ATTEMPT, (target, row["attempt"]))

@@ -76,7 +76,7 @@ class Arrival:
     """One resource as an answer brought it, already trimmed.
 
     ``date`` is the server's time of that answer. A tombstone may come without body and patients: it keeps
-    those of the held row's patients. ``raw`` is not stored.
+    those of the held row's patients. ``raw`` is not stored. ``packed`` is ``body`` as JSON, where it is at hand.
     """
 
     type: str
@@ -95,6 +95,7 @@ class Arrival:
     walk_seq: int
     in_scope: bool = True
     raw: bytes = b""
+    packed: bytes = b""
 
     @property
     def ref(self) -> str:

@@ -120,27 +120,29 @@ def event(row: sqlite3.Row) -> Event:
 
 
 def snapshot(row: sqlite3.Row) -> Snapshot:
-    """A snapshot from its row."""
-    kind, _, ident = row["ref"].partition("/")
+    """A snapshot from a row of ``queries.SNAPSHOTS``: by place, for looks read most of what is held."""
+    source, ref, state, body, version, updated, digest, kept, edition, first, changed, received, *rest = row
+    sent_seq, received_seq, walk_seq, in_scope, patients = rest
+    kind, _, ident = ref.partition("/")
     return Snapshot(
-        source=row["source"],
-        type=kind,
-        id=ident,
-        state=STATES[row["state"]],
-        body=fhirjson.loads(row["body"]),
-        version=row["version"],
-        last_updated=time(row["last_updated"]),
-        digest=row["digest"],
-        kept_digest=row["kept_digest"],
-        edition=row["edition"],
-        first_seen=time(row["first_seen"]),
-        changed=time(row["changed"]),
-        received_at=time(row["received_at"]),
-        sent_seq=row["sent_seq"],
-        received_seq=row["received_seq"],
-        walk_seq=row["walk_seq"],
-        in_scope=bool(row["in_scope"]),
-        patients=tuple(row["patients"].split()),
+        source,
+        kind,
+        ident,
+        STATES[state],
+        fhirjson.loads(body),
+        version,
+        time(updated),
+        digest,
+        kept,
+        edition,
+        time(first),
+        time(changed),
+        time(received),
+        sent_seq,
+        received_seq,
+        walk_seq,
+        bool(in_scope),
+        tuple(patients.split()),
     )
 
 

@@ -7,7 +7,7 @@ after the held one had come (F40). What is not new writes nothing: a poll's over
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,7 @@ from adapter.ledger.fold import time_text
 from adapter.ledger.records import Arrival, Held, QuarantineRow, Stored, WalkRow
 from adapter.ledger.wakes import renew
 from adapter.model import Snapshot, SnapshotState
-from adapter.references import Bases
+from adapter.references import Bases, parse_reference
 
 _QUARANTINED = SnapshotState.QUARANTINED
 
@@ -77,7 +77,7 @@ class Snapshots(Core):
         part persons. A resource that names nobody is stored and wakes nobody.
         """
         at = self._now(now)
-        with self._writing() as db:
+        with self._writing(durable=False) as db:  # what is lost with the power is polled again
             page = _compare(db, source, arrivals)
             _write(db, source, page)
             woken = _named_by(db, source, page, at)
@@ -252,16 +252,23 @@ def _values(source: str, ref: str, row: _Row | None, arrival: Arrival) -> dict[s
         "walk_seq": arrival.walk_seq,
         "last_updated": rows.text(arrival.last_updated),
         "first_seen": row.first_seen if row else seen,
-        "changed": _changed(row, arrival, status),
+        "changed": _changed(row, arrival, status, seen),
         "received_at": seen,
         "patients": patients,
-        "body": None if row and hidden else rows.packed(arrival.body or _bare_body(arrival)),
+        "body": None if row and hidden else _body(arrival),
     }
 
 
-def _changed(row: _Row | None, arrival: Arrival, status: str | None) -> str | None:
+def _body(arrival: Arrival) -> str:
+    if arrival.packed:
+        return arrival.packed.decode()
+    return rows.packed(arrival.body or _bare_body(arrival))
+
+
+def _changed(row: _Row | None, arrival: Arrival, status: str | None, seen: str) -> str | None:
     """Since when the status is what it is: the earliest time that speaks for it, after the last change."""
-    since = min(time_text(at) for at in (arrival.date, arrival.last_updated) if at)
+    updated = arrival.last_updated
+    since = time_text(updated) if updated is not None and updated < arrival.date else seen
     if row is None:
         return since
     moved = row.status != status or _ended(row.state) != _ended(arrival.state.value)
@@ -290,6 +297,13 @@ def _write(db: sqlite3.Connection, source: str, page: _Page) -> None:
         db.executemany(queries.SEEN_AGAIN, page.seen)
     if page.named:
         _rename(db, source, page.named)
+    based = {
+        a.ref: a
+        for a in page.good
+        if a.type == "Appointment" and a.ref in page.wakes and a.body.get("basedOn")
+    }
+    if based:
+        _relate(db, source, based)
 
 
 def _rename(db: sqlite3.Connection, source: str, named: list[tuple[str, str, str]]) -> None:
@@ -301,6 +315,30 @@ def _rename(db: sqlite3.Connection, source: str, named: list[tuple[str, str, str
         entries += [(source, patient, ref, 0) for patient in before.split()]
         entries += [(source, patient, ref, 1) for patient in now.split()]
     db.executemany(queries.NAME_PATIENT, entries)
+
+
+def _relate(db: sqlite3.Connection, source: str, visits: Mapping[str, Arrival]) -> None:
+    """Let visits that stand for an order of somebody else (a newborn's for its mother's) wake her, too (F11)."""
+    bases = _bases(db, source)
+    orders = {ref: _orders_of(visit, bases) for ref, visit in visits.items()}
+    listed = rows.listed({order for named in orders.values() for order in named})
+    owners: dict[str, list[str]] = {}
+    for row in db.execute(queries.OWNERS, (source, listed)):
+        owners.setdefault(row["ref"], []).append(row["patient"])
+    strangers = [
+        (source, owner, ref)
+        for ref, named in orders.items()
+        for order in named
+        for owner in owners.get(order, ())
+        if owner not in visits[ref].patients
+    ]
+    if strangers:
+        db.executemany(queries.RELATE_PATIENT, strangers)
+
+
+def _orders_of(visit: Arrival, bases: Bases) -> set[str]:
+    said = visit.body["basedOn"]
+    return {parse_reference(one, bases).local for one in (said if isinstance(said, list) else [said])} - {""}
 
 
 def _named_by(db: sqlite3.Connection, source: str, page: _Page, now: datetime) -> set[str]:

@@ -59,7 +59,12 @@ def save_plans(db: sqlite3.Connection, plans: Iterable[Plan]) -> None:
 
 def want(db: sqlite3.Connection, targets: Iterable[str]) -> None:
     """Wish for a write of each target: one row per resource, its ``wanted`` one further (F17)."""
-    db.executemany(queries.WANT, [{"target": target} for target in sorted(targets)])
+    db.executemany(queries.WANT, [_wish(target) for target in sorted(targets)])
+
+
+def _wish(target: str) -> dict[str, str]:
+    kind, _, id = target.partition("/")
+    return {"target": target, "kind": kind, "id": id}
 
 
 def save_words(db: sqlite3.Connection, words: Mapping[str, Words]) -> None:

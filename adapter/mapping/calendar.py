@@ -22,6 +22,7 @@ from adapter.model import SourceFacts
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _FIRST, _LAST = 1900, 9000  # beyond: a sentinel such as 9999-12-31, taken as it stands
 _DAY = timedelta(days=1)
+_MOST_MOVES = 10_000
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,9 @@ class Calendar:
     closed: frozenset[date] = frozenset()
     open_anyway: frozenset[date] = frozenset()
     _years: dict[int, frozenset[date]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _moved: dict[tuple[datetime, int, Unit, int], datetime] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if not self.days or not self.days <= set(range(7)):
@@ -118,7 +122,17 @@ class Calendar:
         return self.closing(day if self.is_open(day) else self.last_open(day))
 
     def _shift(self, instant: datetime, by: Duration, sign: int) -> datetime:
+        """Remembered: the looks of one pass move the same moments (now, go-live) for every rule and person."""
         instant = instant.astimezone(UTC)
+        key = (instant, by.count, by.unit, sign)
+        held = self._moved.get(key)
+        if held is None:
+            if len(self._moved) >= _MOST_MOVES:
+                self._moved.clear()
+            held = self._moved[key] = self._shifted(instant, by, sign)
+        return held
+
+    def _shifted(self, instant: datetime, by: Duration, sign: int) -> datetime:
         if _far(instant):
             return instant
         match by.unit:

@@ -6,25 +6,29 @@ The order is: may it stand at all (``applies``, ``when``), is it done (``satisfi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from adapter.facts.facts import Facts
 from adapter.fhirjson import digest
 from adapter.mapping import moments
-from adapter.mapping.calendar import Calendar, calendar_of
+from adapter.mapping.calendar import Calendar
 from adapter.mapping.durations import Duration, Unit
 from adapter.mapping.finding import Finding, Step, Tri
 from adapter.mapping.moments import Outcome, Timing
 from adapter.mapping.renewal import renewal
 from adapter.mapping.rules import Rule
 from adapter.mapping.scope import Freshness, Scope, Seen
+from adapter.mapping.screens import Screens
 from adapter.mapping.template import Filled, Template, canonical, words
 from adapter.mapping.values import NO_TYPES, NOTHING, Verdict, both, records_in, verdict
 from adapter.model import EVIDENCE, Priority, Snapshot, SnapshotState, Task, Words
 
 LOOKBACK = Duration(14, Unit.DAYS)
+_EVER = datetime.min.replace(tzinfo=UTC)
+_PRIORITIES = {priority.value: priority for priority in Priority}
 _HURRIED = frozenset({Priority.URGENT, Priority.ASAP, Priority.STAT})
 
 
@@ -33,13 +37,38 @@ def evaluate(rule: Rule, focus: Snapshot, facts: Facts, *, now: datetime) -> Fin
 
     Raises nothing: an expression that fails makes the finding unknown and stands in its ``errors``.
     """
-    if focus.state is SnapshotState.QUARANTINED:
-        return Finding(rule, focus.ref, hold_policy=rule.hold, performer=rule.performer)
-    return _Evaluation(rule, focus, facts, now).finding()
+    if focus.state is SnapshotState.QUARANTINED or _is_cut(rule, focus, facts):
+        return _unreadable(rule, focus)
+    return _Evaluation(rule, focus, facts, now, Screens(facts)).finding()
 
 
-@dataclass(frozen=True, slots=True)
-class _Verdicts:
+def judge_for_look(
+    rule: Rule, focus: Snapshot, facts: Facts, *, now: datetime, screens: Screens
+) -> Finding | None:
+    """As :func:`evaluate`, for a look: None where nothing can follow from the finding.
+
+    Nothing follows where no task hangs on it and it is a *no*, is done already, or is older than go-live or
+    ``max_age``: neither evidence nor words are wanted then. ``screens`` are those of the same chart.
+    """
+    if focus.state is SnapshotState.QUARANTINED or _is_cut(rule, focus, facts):
+        return _unreadable(rule, focus)
+    refused = screens.refuses(rule, focus)
+    if refused and not screens.concerns(rule, focus):
+        return None
+    return _Evaluation(rule, focus, facts, now, screens).acting(refused=refused)
+
+
+def _is_cut(rule: Rule, focus: Snapshot, facts: Facts) -> bool:
+    """Whether the focus was kept without an element that the rule names: it waits to be read again (F9)."""
+    lacks = facts.chart.source.lacks
+    return bool(lacks) and not rule.elements.isdisjoint(lacks.get(focus.edition, ()))
+
+
+def _unreadable(rule: Rule, focus: Snapshot) -> Finding:
+    return Finding(rule, focus.ref, hold_policy=rule.hold, performer=rule.performer)
+
+
+class _Verdicts(NamedTuple):
     applies: Verdict
     when: Verdict
     satisfied: Verdict
@@ -52,6 +81,10 @@ class _Verdicts:
     def settled(self) -> bool:
         """Whether no date can matter any more."""
         return self.when.tri is Tri.NO or self.satisfied.tri is Tri.YES
+
+
+_NO = Verdict(Tri.NO)
+_UNKNOWN = Verdict(Tri.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,30 +100,58 @@ class _Dates:
 class _Evaluation:
     """The working of :func:`evaluate`."""
 
-    def __init__(self, rule: Rule, focus: Snapshot, facts: Facts, now: datetime) -> None:
+    def __init__(self, rule: Rule, focus: Snapshot, facts: Facts, now: datetime, screens: Screens) -> None:
         self.rule = rule
+        self.screens = screens
         self.facts = facts
         self.now = now
-        self.calendar: Calendar = calendar_of(facts.chart.source)
+        self.calendar: Calendar = screens.calendar
         self.on_hold = focus.type == "ServiceRequest" and focus.body.get("status") == "on-hold"
         self.focus = _as_judged(focus, self.on_hold)
         self.max_age = timedelta(seconds=facts.chart.source.evidence_max_age_s)
         self.seen = Seen()
         self.scope = self._scope(None)
+        self._filled: Filled | None = None
 
     def finding(self) -> Finding:
         """The whole judgement."""
-        verdicts = self._verdicts(self.scope)
-        if verdicts.when.tri is Tri.NO and not self.facts.chart.tasks:
-            return self._bare(verdicts)
+        applies, when = self._when(self.scope)
+        if when.tri is Tri.NO and not self._is_asked():
+            return self._bare(applies, when)
+        return self._judged(applies, when, self._satisfied(self.scope))
+
+    def acting(self, *, refused: bool) -> Finding | None:
+        """The judgement as far as a look acts on it; ``refused`` where the screen has said no already."""
+        if refused and not self._is_asked():
+            return self._idle(_NO, _NO)
+        if self._too_old_to_open() and not self._is_asked():
+            return self._idle(_UNKNOWN, _UNKNOWN)  # whatever they say, nothing opens, and nothing stands
+        applies, when = self._when(self.scope)
+        if when.tri is Tri.NO and not self._is_asked():
+            return self._idle(applies, when)
+        satisfied = self._satisfied(self.scope)
+        if satisfied.tri is Tri.YES and not self._is_asked():
+            return self._idle(applies, when)  # it was done before it became a task
+        return self._judged(applies, when, satisfied)
+
+    def _idle(self, applies: Verdict, when: Verdict) -> Finding | None:
+        """What nobody waits for: told only where it failed, or may be another by time alone."""
+        return self._bare(applies, when) if self.seen.errors or self.seen.looks else None
+
+    def _is_asked(self) -> bool:
+        """Whether a task, open or closed, is of this rule and focus or of the need that it speaks of."""
+        return self.screens.is_asked(self.rule, self.focus, lambda: self._need().text)
+
+    def _judged(self, applies: Verdict, when: Verdict, satisfied: Verdict) -> Finding:
         need = self._need()
+        verdicts = _Verdicts(applies, when, satisfied)
         task = self._task(need.text)
         if verdicts.settled and task is not None:
             verdicts = self._closing_now(verdicts, task)
         dates = _Dates() if verdicts.settled else self._dates(task)
         verdicts = self._acting(verdicts, dates)
         ended, verdicts = self._ended(verdicts, dates.ends)
-        too_old = self._too_old(dates) if not verdicts.settled else ""
+        too_old = self._too_old(dates.onset) if not verdicts.settled else ""
         missing, blind = self._gaps(verdicts, need, dates, task)
         shown = verdicts.open
         priority = _priority(self.focus)
@@ -133,13 +194,13 @@ class _Evaluation:
         freshness = Freshness(self.focus, self.now, acts, self.max_age)
         return Scope(self.rule, self.focus, self.facts, self.calendar, freshness, self.seen)
 
-    def _bare(self, verdicts: _Verdicts) -> Finding:
-        """What is known of a *no* that nobody waits for."""
+    def _bare(self, applies: Verdict, when: Verdict) -> Finding:
+        """What is known of a *no* that nobody waits for, or of what is too old to open."""
         return Finding(
             self.rule,
             self.focus.ref,
-            applies=verdicts.applies.tri,
-            when=Tri.NO,
+            applies=applies.tri,
+            when=when.tri,
             errors=tuple(self.seen.errors),
             performer=self.rule.performer,
             programme=self.rule.programme,
@@ -151,13 +212,41 @@ class _Evaluation:
     # Verdicts
 
     def _verdicts(self, scope: Scope) -> _Verdicts:
+        return _Verdicts(*self._when(scope), self._satisfied(scope))
+
+    def _when(self, scope: Scope) -> tuple[Verdict, Verdict]:
+        """``applies`` and ``when``, the first being part of the second."""
         if self.focus.state is not SnapshotState.LIVE:
-            return _Verdicts(Verdict(Tri.NO), Verdict(Tri.NO), Verdict(Tri.UNKNOWN))
-        applies = scope.verdict(self.rule.applies)
-        when = applies if applies.tri is Tri.NO else both((applies, scope.verdict(self.rule.when)))
-        if when.tri is Tri.NO and not self.facts.chart.tasks:
-            return _Verdicts(applies, when, Verdict(Tri.UNKNOWN))
-        return _Verdicts(applies, when, scope.verdict(self.rule.satisfied))
+            return _NO, _NO
+        applies = self.screens.applies(self.rule, self.focus, lambda: scope.verdict(self.rule.applies))
+        if applies.tri is Tri.NO:
+            return applies, applies
+        when = scope.verdict(self.rule.when)
+        return applies, when if applies.tri is Tri.YES else both((applies, when))
+
+    def _satisfied(self, scope: Scope) -> Verdict:
+        if self.focus.state is not SnapshotState.LIVE:
+            return Verdict(Tri.UNKNOWN)
+        return scope.verdict(self.rule.satisfied)
+
+    def _too_old_to_open(self) -> bool:
+        """Whether the onset alone says that nothing opens: then neither words nor evidence are wanted."""
+        if self.rule.onset is None:
+            onset = self.focus.first_seen or self.focus.received_at
+        else:
+            value = self.scope.first(self.rule.onset)
+            if value.gaps:
+                return False  # what has to be read may be newer
+            onset = moments.instant_of(value, self.scope) or self.focus.first_seen or self.focus.received_at
+        return onset is not None and onset < self._old_before()
+
+    def _old_before(self) -> datetime:
+        """The onset before which a need of this rule is too old to open: by ``max_age``, or by go-live."""
+        held = self.screens.old_before.get(self.rule.id)
+        if held is None:
+            bounds = [bound for _, bound in self._bounds()]
+            held = self.screens.old_before[self.rule.id] = max(bounds, default=_EVER)
+        return held
 
     def _closing_now(self, verdicts: _Verdicts, task: Task) -> _Verdicts:
         """The verdicts that close an open task: absence known since it was opened, by evidence of today."""
@@ -182,10 +271,10 @@ class _Evaluation:
             return False, verdicts
         if not ends.known:
             when = both((verdicts.when, Verdict(Tri.UNKNOWN, ends.gaps)))
-            return False, replace(verdicts, when=when)
+            return False, verdicts._replace(when=when)
         if ends.at is None:
             return False, verdicts
-        return True, replace(verdicts, when=Verdict(Tri.NO))
+        return True, verdicts._replace(when=_NO)
 
     # Dates
 
@@ -211,18 +300,23 @@ class _Evaluation:
                 return found, value.gaps if found is None else NOTHING
         return self.focus.first_seen or self.focus.received_at, NOTHING
 
-    def _too_old(self, dates: _Dates) -> str:
-        if dates.onset is None:
+    def _too_old(self, onset: datetime | None) -> str:
+        if onset is None:
             return ""
+        return next((why for why, bound in self._bounds() if onset < bound), "")
+
+    def _bounds(self) -> Iterator[tuple[str, datetime]]:
+        """The moments before which an onset is too old, each with its reason."""
         max_age = self.scope.duration(self.rule.max_age) if self.rule.max_age else None
-        if max_age and dates.onset < self.calendar.before(self.now, max_age):
-            return "max_age"
+        if max_age:
+            yield "max_age", self.calendar.before(self.now, max_age)
         source = self.facts.chart.source
         live_from = source.live_from_rules.get(self.rule.id, source.live_from)
-        lookback = self.scope.duration(self.rule.lookback) if self.rule.lookback else max_age or LOOKBACK
-        if live_from and dates.onset < self.calendar.before(live_from, lookback):
-            return "live_from"
-        return ""
+        hurried = self.rule.urgent_lookback if _priority(self.focus) in _HURRIED else None
+        said = hurried or self.rule.lookback
+        lookback = self.scope.duration(said) if said else max_age or LOOKBACK
+        if live_from:
+            yield "live_from", self.calendar.before(live_from, lookback)
 
     def _steps(self, due: datetime | None) -> tuple[Step, ...]:
         if due is None:
@@ -232,7 +326,7 @@ class _Evaluation:
             by = self.scope.duration(told.by) if told.by is not None else Duration(0, Unit.HOURS)
             effect = [told.priority or "", told.tell]
             id = digest(["due", str(by), *effect])[:12]
-            steps.append(Step(id, self.calendar.after(due, by), told.priority, told.tell))
+            steps.append(Step(id, self.calendar.after(due, by), told.priority, told.tell, by))
         return tuple(sorted(steps, key=lambda step: (step.at, step.id)))
 
     def _next_look(self, verdicts: _Verdicts, dates: _Dates) -> datetime | None:
@@ -281,7 +375,9 @@ class _Evaluation:
     # Identity, words, evidence
 
     def _need(self) -> Filled:
-        return self._canonical(self.rule.need)
+        if self._filled is None:
+            self._filled = self._canonical(self.rule.need)
+        return self._filled
 
     def _canonical(self, template: Template) -> Filled:
         return canonical(template, self.scope.first, self.facts.bases)
@@ -350,4 +446,4 @@ def _as_judged(focus: Snapshot, on_hold: bool) -> Snapshot:
 
 def _priority(focus: Snapshot) -> Priority:
     code = focus.body.get("priority")
-    return Priority(code) if isinstance(code, str) and code in set(Priority) else Priority.ROUTINE
+    return _PRIORITIES.get(code, Priority.ROUTINE) if isinstance(code, str) else Priority.ROUTINE

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from adapter.mapping.durations import Duration
 from adapter.model import Priority, Words
 
 if TYPE_CHECKING:
@@ -33,12 +34,13 @@ class Tri(Enum):
 @dataclass(frozen=True, slots=True)
 class Step:
     """One step of an escalation. ``id`` is made of anchor, offset and effect, so that inserting another before it
-    changes nothing (CONSISTENCY F59)."""
+    changes nothing (CONSISTENCY F59). ``by`` is its distance from the due time, which a person may move."""
 
     id: str
     at: datetime
     priority: Priority | None = None
     tell: str = ""
+    by: Duration | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import NamedTuple
 
 from adapter.facts.times import When, last_instant
 from adapter.mapping.durations import Duration
@@ -19,8 +20,7 @@ from adapter.mapping.scope import Scope
 from adapter.mapping.values import NO_TYPES, NOTHING, span_of
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """One moment, come out. ``counts_days``: it is a day for people. ``in_hours``: it was told in hours."""
 
     at: datetime
@@ -28,8 +28,7 @@ class Mark:
     in_hours: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a step or a list of steps says: a mark; or nothing; or unknown, because of gaps."""
 
     mark: Mark | None = None

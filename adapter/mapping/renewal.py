@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from adapter.facts.times import When
@@ -57,11 +58,12 @@ def _default(scope: Scope) -> dict[str, Any] | None:
 
 def _named(body: Mapping[str, Any], elements: frozenset[str]) -> list[tuple[str, Any]]:
     """The members of a body that elements name: occurrence names occurrencePeriod."""
-    return [
-        (key, value)
-        for key, value in body.items()
-        if key in elements or any(key.startswith(e) and key[len(e) : len(e) + 1].isupper() for e in elements)
-    ]
+    return [(key, value) for key, value in body.items() if _is_named(key, elements)]
+
+
+@lru_cache(maxsize=4096)
+def _is_named(key: str, elements: frozenset[str]) -> bool:
+    return key in elements or any(key.startswith(e) and key[len(e) : len(e) + 1].isupper() for e in elements)
 
 
 def _records(name: str, items: list[Any]) -> list[Any]:

@@ -6,11 +6,11 @@ the types as gaps, and what rests on absence is then unknown (CONSISTENCY F3).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from adapter.facts.facts import FUNCTION_TYPES, Fact, Facts, Told
 from adapter.mapping.calendar import Calendar
@@ -25,8 +25,7 @@ from adapter.model import EVIDENCE, Known, Snapshot
 UNKNOWN_TYPE = Known()
 
 
-@dataclass(frozen=True, slots=True)
-class Freshness:
+class Freshness(NamedTuple):
     """Since when absence has to be known.
 
     ``acts`` is the moment at which the answer acts (the need opens, a step falls due); None where it does not act
@@ -69,8 +68,64 @@ class Seen:
     looks: list[datetime] = field(default_factory=list)
 
 
+class _Names(Mapping[str, Any]):
+    """What ``%name`` stands for in one scope: looked up when asked for, so that a scope costs next to nothing."""
+
+    __slots__ = ("_scope",)
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+
+    def __contains__(self, name: object) -> bool:
+        rule = self._scope.rule
+        return name in rule.variables or name in rule.constants or name in ("resource", "ref")
+
+    def __getitem__(self, name: str) -> Value:
+        return self._scope.named(name)
+
+    def __iter__(self) -> Iterator[str]:
+        rule = self._scope.rule
+        return iter(("resource", "ref", *rule.variables, *rule.constants))
+
+    def __len__(self) -> int:
+        return 2 + len(self._scope.rule.variables) + len(self._scope.rule.constants)
+
+
+class _Calls(Mapping[str, Callable[..., Value]]):
+    """The engine's functions that one rule uses, bound to its scope when asked for."""
+
+    __slots__ = ("_scope",)
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+
+    def __getitem__(self, name: str) -> Callable[..., Value]:
+        if name not in self._scope.rule.functions:
+            raise KeyError(name)
+        return partial(FUNCTIONS[name], self._scope)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._scope.rule.functions)
+
+    def __len__(self) -> int:
+        return len(self._scope.rule.functions)
+
+
 class Scope:
     """Evaluates expressions of one rule on one focus."""
+
+    __slots__ = (
+        "_fresh",
+        "_overrides",
+        "_values",
+        "calendar",
+        "facts",
+        "focus",
+        "freshness",
+        "rule",
+        "seen",
+        "zone",
+    )
 
     def __init__(
         self,
@@ -89,9 +144,12 @@ class Scope:
         self.seen = seen
         self.zone: tzinfo = facts.chart.source.zone
         self._overrides = facts.chart.source.parameters.get(rule.mapping, {})
-        self._env = Env(
-            resource=focus.body, variables=self._variables(), functions=self._functions(), zone=self.zone
-        )
+        self._values: dict[str, Value] = {}  # by name: facts and freshness stay what they are in one scope
+        self._fresh: dict[str, bool] = {}
+
+    def _env(self) -> Env:
+        """Made for each evaluation and not kept: a scope that held it would be a cycle, and keep its chart alive."""
+        return Env(self.focus.body, _Names(self), _Calls(self), self.zone)
 
     def value(self, expression: Expression) -> Value:
         """The value of an expression; one that fails is empty, with :data:`ERROR` as its gap.
@@ -99,7 +157,7 @@ class Scope:
         That an element is absent is no gap here: nothing has to be read to know it.
         """
         try:
-            value = expression.evaluate(self._env)
+            value = expression.evaluate(self._env())
             return Value(value.items, value.gaps - ABSENT) if value.gaps & ABSENT else value
         except EvaluationError:
             return self._failed(expression)
@@ -146,7 +204,7 @@ class Scope:
 
     def value_of(self, name: str) -> Value:
         """A fact by name."""
-        return self._fact(name)
+        return self.named(name)
 
     def answer_of(self, name: str) -> Value:
         """What an engine function without arguments says about the focus."""
@@ -154,8 +212,10 @@ class Scope:
 
     def with_only(self, name: str, record: object, others: frozenset[str], expression: Expression) -> Value:
         """An expression where one fact holds one record, and the other facts nothing."""
-        variables = {**self._variables(), **{other: Value([]) for other in others}, name: Value([record])}
-        env = Env(resource=self.focus.body, variables=variables, functions=self._functions(), zone=self.zone)
+        variables: dict[str, Any] = {named: partial(self.named, named) for named in _Names(self)}
+        variables.update({other: Value([]) for other in others})
+        variables[name] = Value([record])
+        env = Env(self.focus.body, variables, _Calls(self), self.zone)
         try:
             return expression.evaluate(env)
         except Exception:  # odd data again: it proves nothing
@@ -165,30 +225,40 @@ class Scope:
         self.seen.errors[f"{self.rule.mapping}/{self.rule.id}: {expression.text}"] = None
         return Value([], frozenset({ERROR}))
 
-    def _variables(self) -> dict[str, Value | Callable[[], Value]]:
-        given: dict[str, Value | Callable[[], Value]] = {
-            "resource": Value([self.focus.body]),
-            "ref": Value([self.focus.ref]),
-        }
-        for name in self.rule.variables:
-            given[name] = partial(self._fact, name)
-        for name in self.rule.constants:
-            given[name] = Value(as_list(self._overrides.get(name, self.rule.parameters[name])))
-        return given
+    def named(self, name: str) -> Value:
+        """What a variable stands for: the focus, its reference, a fact, or a parameter of the rule."""
+        held = self._values.get(name)
+        if held is None:
+            held = self._values[name] = self._named(name)
+        return held
 
-    def _functions(self) -> dict[str, Callable[..., Value]]:
-        return {name: partial(FUNCTIONS[name], self) for name in self.rule.functions}
+    def _named(self, name: str) -> Value:
+        if name == "resource":
+            return Value([self.focus.body])
+        if name == "ref":
+            return Value([self.focus.ref])
+        if name in self.rule.constants:
+            return Value(as_list(self._overrides.get(name, self.rule.parameters[name])))
+        return self._fact(name)
 
     def _fact(self, name: str) -> Value:
         return self._open(self.facts.fact(name, self.focus))
 
     def _open(self, fact: Fact) -> Value:
-        self.seen.types |= fact.types
         if fact.until is not None:
             self.seen.looks.append(fact.until)
-        stale = {type for type in fact.types if not self.freshness.holds(type, self.known(type))}
-        gaps = fact.gaps | stale
+        gaps = fact.gaps
+        if fact.types:
+            self.seen.types |= fact.types
+            stale = [type for type in fact.types if not self._holds(type)]
+            gaps = gaps.union(stale) if stale else gaps
         return Value(list(fact.records), gaps - ABSENT | {DISPUTED} if gaps & ABSENT else gaps)
+
+    def _holds(self, type: str) -> bool:
+        held = self._fresh.get(type)
+        if held is None:
+            held = self._fresh[type] = self.freshness.holds(type, self.known(type))
+        return held
 
     def told(self, told: Told) -> Value:
         """What a function of the facts says."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
-from typing import Any
+from typing import Any, NamedTuple
 
 from adapter.facts.times import Span, When, at, parse_period, parse_timing, parse_when
 from adapter.mapping.fhirpath import Expression, Value
@@ -26,8 +26,7 @@ NO_TYPES = frozenset({ERROR, DISPUTED})
 NOTHING: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """A truth value, and the gaps because of which it is unknown."""
 
     tri: Tri

@@ -7,20 +7,22 @@ again. A page of persons shares a transaction; one that fails is taken out, back
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from adapter.collecting import rare_collections
 from adapter.errors import BatonError
 from adapter.facts.facts import Facts
 from adapter.ledger import Ledger
 from adapter.ledger.records import LookResult
 from adapter.mapping.calendar import calendar_of
-from adapter.mapping.evaluate import evaluate
+from adapter.mapping.evaluate import evaluate, judge_for_look
 from adapter.mapping.finding import Finding
 from adapter.mapping.rules import Edition, Rule
-from adapter.model import POLLED, Chart, EventKind, Known, Request, SourceFacts, Task
-from adapter.reconcile.changes import ONE_BUSINESS_DAY, Deciding, Decision, ReadBackOf
+from adapter.mapping.screens import Screens
+from adapter.model import POLLED, Chart, EventKind, Known, Request, SourceFacts, Task, Words
+from adapter.reconcile.changes import ONE_BUSINESS_DAY, OPEN_ELSEWHERE, Deciding, Decision, ReadBackOf
 from adapter.reconcile.guards import Counted, caused_by_baton, counted, floods
 from adapter.reconcile.needs import needs_of
 from adapter.references import Bases
@@ -75,25 +77,41 @@ class Seen:
 
 def look(chart: Chart, edition: Edition, read_back: ReadBackOf, bases: Bases) -> Seen:
     """The pure look at one person: facts, findings, needs, changes."""
-    calendar = calendar_of(chart.source)
+    rules = _rules_of(edition, chart.source)
     facts = _facts(edition, chart, bases)
-    findings = list(_findings(edition, facts, chart.now))
+    screens = Screens(facts)
+    findings = [
+        finding
+        for type, own in rules.by_type.items()
+        for focus in facts.focuses(type)
+        for rule in own
+        if (finding := judge_for_look(rule, focus, facts, now=chart.now, screens=screens))
+    ]
     deciding = Deciding(
         chart,
         needs_of(findings, chart),
         facts.guard,
-        calendar,
+        calendar_of(chart.source),
         read_back,
-        rules=frozenset(rule.id for rule in edition.rules),
+        rules=rules.ids,
     )
     decision = deciding.decide()
-    decision = replace(decision, missing=decision.missing | unread_foci(edition, chart))
-    return Seen(chart, decision, deciding.rows, frozenset(e for f in findings for e in f.errors))
+    unread = unread_foci(edition, chart)
+    if not unread <= decision.missing:
+        decision = replace(decision, missing=decision.missing | unread)
+    errors = frozenset([error for finding in findings for error in finding.errors])
+    return Seen(chart, decision, deciding.rows, errors)
 
 
 def findings_of(edition: Edition, chart: Chart, bases: Bases) -> list[Finding]:
-    """What every rule finds about every focus of a chart."""
-    return list(_findings(edition, _facts(edition, chart, bases), chart.now))
+    """What every rule finds about every focus of a chart, what a look would pass over included."""
+    facts = _facts(edition, chart, bases)
+    return [
+        evaluate(rule, focus, facts, now=chart.now)
+        for type, own in _rules_of(edition, chart.source).by_type.items()
+        for focus in facts.focuses(type)
+        for rule in own
+    ]
 
 
 def _facts(edition: Edition, chart: Chart, bases: Bases) -> Facts:
@@ -109,23 +127,52 @@ def unread_foci(edition: Edition, chart: Chart) -> frozenset[str]:
     A Coverage is read because an answer speaks of it; without an answer no rule about it can say anything.
     """
     wanted = set()
-    for type in {rule.resource for rule in _enabled(edition, chart.source)} - set(POLLED):
+    for type in _rules_of(edition, chart.source).unpolled:
+        known = chart.known.get(type, _UNREAD)
+        if known.declared_none or known.blind:
+            continue
         speak = ("CoverageEligibilityResponse",) if type == "Coverage" else POLLED
-        causes = [s.received_seq for s in chart.snapshots.values() if s.type in speak]
-        known = chart.known.get(type, Known())
-        if causes and not known.declared_none and not known.blind and known.seq < max(causes):
+        newest = max([s.received_seq for s in chart.snapshots.values() if s.type in speak], default=0)
+        if known.seq < newest:
             wanted.add(type)
     return frozenset(wanted)
 
 
-def _enabled(edition: Edition, source: SourceFacts) -> list[Rule]:
-    return [r for r in edition.rules if r.id not in source.disabled and (r.enabled or r.id in source.enabled)]
+_UNREAD = Known()
 
 
-def _findings(edition: Edition, facts: Facts, now: datetime) -> Iterable[Finding]:
-    for rule in _enabled(edition, facts.chart.source):
-        for focus in facts.focuses(rule.resource):
-            yield evaluate(rule, focus, facts, now=now)
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """The rules of one source: by the type of their focus, the types that no poll brings, and all known ids."""
+
+    edition: Edition
+    source: SourceFacts
+    by_type: Mapping[str, tuple[Rule, ...]]
+    unpolled: frozenset[str]
+    ids: frozenset[str]
+
+
+_last: list[_Rules] = []
+
+
+def _rules_of(edition: Edition, source: SourceFacts) -> _Rules:
+    """The rules that a source uses; a run of looks asks for the same ones, so the last answer is kept."""
+    for held in _last:
+        if held.edition is edition and held.source is source:
+            return held
+    by_type: dict[str, list[Rule]] = {}
+    for rule in edition.rules:
+        if rule.active_at(source):
+            by_type.setdefault(rule.resource, []).append(rule)
+    made = _Rules(
+        edition,
+        source,
+        {type: tuple(rules) for type, rules in by_type.items()},
+        frozenset(by_type) - set(POLLED),
+        frozenset(rule.id for rule in edition.rules),
+    )
+    _last[:] = [made]
+    return made
 
 
 class Reconciler:
@@ -151,12 +198,17 @@ class Reconciler:
         self._read_back = read_back
         self._evidence = evidence
         self._flood_limit = flood_limit
+        self._taken: dict[str, int] = {}
 
     def run(self, now: datetime, *, told: Callable[[int], None] | None = None) -> Looked:
         """Look at everybody who asks, until nobody does (each person a bounded number of times).
 
         ``told`` hears after each page how many persons were looked at.
         """
+        with rare_collections():
+            return self._run(now, told)
+
+    def _run(self, now: datetime, told: Callable[[int], None] | None) -> Looked:
         total = Looked()
         self._hold_floods(now, total)
         tries: Counter[str] = Counter()
@@ -194,13 +246,15 @@ class Reconciler:
 
     def _renewed(self, requests: Sequence[Request], now: datetime) -> list[Request]:
         """The requests as they stand now: evidence that arrived has renewed them."""
-        held = {r.person: r for r in self.ledger.requests(self.facts.name)}
+        persons = [request.person for request in requests]
+        held = {r.person: r for r in self.ledger.requests_of(self.facts.name, persons)}
         return [held.get(request.person, request) for request in requests]
 
     def _charted(self, requests: Sequence[Request], now: datetime, done: Looked) -> list[Seen]:
         charts = self.ledger.charts(requests, self.facts, now, self.active)
         seen = []
-        for chart in charts:
+        for read in charts:
+            chart = replace(read, taken=self._taken) if self._taken else read
             try:
                 seen.append(look(chart, self.edition, self._read_back, self.bases))
             except (BatonError, ArithmeticError, LookupError, TypeError, ValueError, AssertionError) as error:
@@ -212,13 +266,23 @@ class Reconciler:
         return seen
 
     def _commit(self, seen: Sequence[Seen], now: datetime, done: Looked) -> Looked:
-        results = {s.chart.person: self._result(s) for s in seen}
+        words = self.ledger.words([task for one in seen for task in one.decision.words])
+        results = {s.chart.person: _result(s, words) for s in seen}
         refused = {r.person for r in self._committed(list(results.values()), now, done)}
         for one in seen:
-            if one.chart.person in results and one.chart.person not in refused:
+            if one.chart.person in refused:
+                self._learn_taken(one)
+            elif one.chart.person in results:
                 done.tasks.update(_COUNTED[e.kind] for e in one.decision.events if e.kind in _COUNTED)
                 done.errors |= one.errors
         return done
+
+    def _learn_taken(self, seen: Seen) -> None:
+        """A need that was somebody else's (an order that changed its patient) opens as a new generation (F11)."""
+        for event in seen.decision.events:
+            there = self.ledger.task(event.task) if event.kind is EventKind.OPENED else None
+            if there is not None:
+                self._taken[there.key] = OPEN_ELSEWHERE if there.open else there.generation
 
     def _committed(self, results: Sequence[LookResult], now: datetime, done: Looked) -> list[Request]:
         try:
@@ -239,7 +303,8 @@ class Reconciler:
         due = [r for r in self.ledger.due_requests(self.facts.name, now, _EVERYBODY) if caused_by_baton(r)]
         changes: list[Counted] = []
         for start in range(0, len(due), PAGE):
-            for one in self._charted(due[start : start + PAGE], now, Looked()):
+            seen, _ = self._look_at(due[start : start + PAGE], now)  # with evidence: without it nothing opens
+            for one in seen:
                 if one.chart.request:
                     changes += counted(one.chart.request, one.decision, one.rows)
         held: set[str] = set()
@@ -256,24 +321,24 @@ class Reconciler:
                 )
             )
             held |= flood.persons
-        for request in due:
-            if request.person in held:
-                self.ledger.postpone(request, now + _UNTIL_RELEASED)
+        for request in self._renewed([r for r in due if r.person in held], now):
+            self.ledger.postpone(request, now + _UNTIL_RELEASED)
 
-    def _result(self, seen: Seen) -> LookResult:
-        chart, decision = seen.chart, seen.decision
-        assert chart.request is not None
-        known = self.ledger.words(list(decision.words))
-        said = {task: words for task, words in decision.words.items() if known.get(task) != words}
-        rewritten = {f"Task/{task}" for task in said if seen.rows[task].open}
-        return LookResult(
-            request=chart.request,
-            expected={task.id: task.row_version for task in chart.tasks},
-            plan_versions={plan.id: plan.row_version for plan in chart.plans},
-            events=decision.events,
-            words=said,
-            wants=decision.wants | rewritten,
-            plans=decision.plans,
-            next_look=decision.next_look,
-            edition=chart.edition,
-        )
+
+def _result(seen: Seen, known: Mapping[str, Words]) -> LookResult:
+    """What a look wants stored; of its texts only those that differ from the ``known`` ones."""
+    chart, decision = seen.chart, seen.decision
+    assert chart.request is not None
+    said = {task: words for task, words in decision.words.items() if known.get(task) != words}
+    rewritten = {f"Task/{task}" for task in said if seen.rows[task].open}
+    return LookResult(
+        request=chart.request,
+        expected={task.id: task.row_version for task in chart.tasks},
+        plan_versions={plan.id: plan.row_version for plan in chart.plans},
+        events=decision.events,
+        words=said,
+        wants=decision.wants | rewritten,
+        plans=decision.plans,
+        next_look=decision.next_look,
+        edition=chart.edition,
+    )

@@ -165,13 +165,22 @@ def test_a_visit_serves_several_by_requisition_or_by_name() -> None:
 
 def test_tombstones_and_other_persons_are_not_linked() -> None:
     named = {"basedOn": [{"reference": "ServiceRequest/o"}]}
-    moved = visit("moved", **named)
+    moved = visit("moved", identifier=[{"system": "urn:requisition", "value": "1"}])
     moved["participant"][0]["actor"]["reference"] = "Patient/somebody-else"
     found = facts(
         order(), visit(**named), moved, snap(visit("gone", **named), state=SnapshotState.DELETED),
         snap(visit("wrong", **named), state=SnapshotState.ERROR),
     )  # fmt: skip
     assert refs(found, "visits", "ServiceRequest/o") == ["Appointment/v"]
+
+
+def test_a_visit_of_somebody_else_that_names_the_order_stands_for_it() -> None:
+    """A newborn's visit for its mother's order; it is no focus of hers."""
+    child = visit("child", basedOn=[{"reference": "ServiceRequest/o"}])
+    child["participant"][0]["actor"]["reference"] = "Patient/child"
+    found = facts(order(), child)
+    assert refs(found, "visits", "ServiceRequest/o") == ["Appointment/child"]
+    assert found.focuses("Appointment") == []
 
 
 def test_an_order_on_no_chart_is_shown_and_a_tombstone_is_not() -> None:

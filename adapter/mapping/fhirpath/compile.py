@@ -256,7 +256,7 @@ class Compiler:
 
     def _binary(self, node: Binary) -> Fn:
         left, right = self.build(node.left), self.build(node.right)
-        words = _words(node.right)
+        words = words_of(node.right)
         if words is not None and node.op == "in" and not self._typed:
             return operators.within_words(left, words)
         if words is not None and len(words) == 1 and node.op == "=" and not self._typed:
@@ -508,10 +508,10 @@ def _is_condition(node: Node | None) -> bool:
     return isinstance(node, Binary) and node.op in operators.CONDITIONS
 
 
-def _words(node: Node) -> list[str] | None:
+def words_of(node: Node) -> list[str] | None:
     """The constants of ``'a' | 'b'`` where all are strings that can be no time."""
     if isinstance(node, Binary) and node.op == "|":
-        left, right = _words(node.left), _words(node.right)
+        left, right = words_of(node.left), words_of(node.right)
         return None if left is None or right is None else left + right
     if isinstance(node, Literal) and isinstance(node.value, str) and not node.value[:4].isdigit():
         return [node.value]

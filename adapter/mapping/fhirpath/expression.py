@@ -10,8 +10,9 @@ from adapter.mapping.fhirpath.fallback import fallback
 from adapter.mapping.fhirpath.faults import EvaluationError, ExpressionError
 from adapter.mapping.fhirpath.operators import Fn
 from adapter.mapping.fhirpath.parse import parse
+from adapter.mapping.fhirpath.temporal import Moment
 from adapter.mapping.fhirpath.tree import Node
-from adapter.mapping.fhirpath.values import Env, FunctionSpec, Run, Value, bare
+from adapter.mapping.fhirpath.values import Env, FunctionSpec, Run, Typed, Value, bare
 
 _NO_FUNCTIONS: Mapping[str, FunctionSpec] = {}
 
@@ -90,12 +91,15 @@ class Expression:
         Raises:
             EvaluationError: several values where one is wanted, types that do not fit, a variable that is not set.
         """
-        run = Run(env, standard=self.standard)
         try:
-            items, gaps = self._evaluate(run, env.resource)
+            pair = self._evaluate(Run(env, standard=self.standard), env.resource)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
             raise EvaluationError(f"the values do not fit: {type(error).__name__}") from None
-        return Value([bare(item) for item in items], gaps)
+        items = pair[0]
+        for item in items:  # few answers hold a typed item or a moment: only those are written anew
+            if type(item) is Typed or type(item) is Moment:
+                return Value([bare(item) for item in items], pair[1])
+        return pair if type(pair) is Value else Value(items, pair[1])
 
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from adapter.mapping.fhirpath import quantity, temporal
@@ -70,8 +71,7 @@ class FunctionSpec:
     on_focus: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Env:
+class Env(NamedTuple):
     """What one evaluation sees. ``variables`` are Values, plain lists, or called when first asked for.
 
     ``functions`` overrides the ``call`` of the specs that the expression was compiled with. ``zone`` is that of
@@ -79,8 +79,8 @@ class Env:
     """
 
     resource: Any
-    variables: Mapping[str, Any] = field(default_factory=dict)
-    functions: Mapping[str, Callable[..., Value]] = field(default_factory=dict)
+    variables: Mapping[str, Any] = MappingProxyType({})
+    functions: Mapping[str, Callable[..., Value]] = MappingProxyType({})
     zone: tzinfo = UTC
     now: datetime | None = None
 
@@ -106,17 +106,20 @@ class Run:
         Raises:
             EvaluationError: where the environment has none of that name.
         """
-        if name not in self.memo:
+        held = self.memo.get(name)
+        if held is None:
             if name not in self.env.variables:
                 raise EvaluationError(f"%{name} is not set")
             found = self.env.variables[name]
-            self.memo[name] = as_pair(found() if callable(found) else found)
-        return self.memo[name]
+            if type(found) is not Value:
+                found = found() if callable(found) else found
+            held = self.memo[name] = as_pair(found)
+        return held
 
 
 def as_pair(value: Any) -> Pair:
     """A Value, a list, one item or None, as a pair."""
-    if isinstance(value, Value):
+    if type(value) is Value:
         return value if type(value.items) is list else (list(value.items), frozenset(value.gaps))
     if isinstance(value, (list, tuple)):
         return [item for item in value if item is not None], NO_GAPS

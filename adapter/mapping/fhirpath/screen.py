@@ -1,0 +1,139 @@
+"""The beginning of a condition that needs the focus alone: where that says no, the whole says no.
+
+``a and b and c`` is evaluated from the left and ends at the first *no*. Its leading parts that name no fact can be
+asked before any fact exists, and their *no* is the answer of the whole, by the same closures in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from adapter.mapping.fhirpath.analysis import names_in
+from adapter.mapping.fhirpath.compile import Compiler, NotNative, type_bound, words_of
+from adapter.mapping.fhirpath.expression import Expression
+from adapter.mapping.fhirpath.faults import EvaluationError
+from adapter.mapping.fhirpath.operators import Fn
+from adapter.mapping.fhirpath.tree import Binary, Member, Node
+from adapter.mapping.fhirpath.values import Env, FunctionSpec, Run, truth
+
+_MISFITS = (
+    EvaluationError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    RecursionError,
+)
+
+
+Refusal = Callable[[Callable[[], Run], Any], bool]
+"""Whether a part of a condition is *no* for a body; false where it is anything else. Asks for a run if it needs one."""
+
+
+class Screen:
+    """The leading conjuncts of one condition. Make it once; :meth:`refuses` is asked for every focus."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, parts: tuple[Refusal, ...]) -> None:
+        self.parts = parts
+
+    def refuses(self, run: Callable[[], Run], body: Any) -> bool:
+        """Whether the condition is *no* for a resource; false where only the whole condition can tell."""
+        try:
+            for part in self.parts:
+                if part(run, body):
+                    return True
+        except _MISFITS:
+            return False  # what goes wrong here goes wrong in the whole, which says so
+        return False
+
+
+def screen_of(
+    expression: Expression | None,
+    *,
+    functions: Mapping[str, FunctionSpec],
+    variables: frozenset[str],
+    known: frozenset[str],
+) -> Screen:
+    """The screen of a condition; an empty one where its first conjunct already names a fact.
+
+    Args:
+        expression: the condition, compiled for rules.
+        functions: those that it was compiled with.
+        variables: names whose values do not depend on facts (parameters).
+        known: which of ``functions`` need nothing but the focus.
+    """
+    if expression is None or not expression.native or expression.standard:
+        return Screen(())
+    compiler = Compiler(
+        functions=functions, variables=None, standard=False, typed=type_bound(expression.tree)
+    )
+    parts: list[Refusal] = []
+    for node in _conjuncts(expression.tree):
+        named = names_in(node)
+        own = named.functions.keys() & functions.keys()
+        if not (named.variables.keys() <= variables and own <= known):
+            break
+        try:
+            parts.append(_refusal(node, compiler))
+        except NotNative:
+            break
+    return Screen(tuple(parts))
+
+
+def _refusal(node: Node, compiler: Compiler) -> Refusal:
+    """A refusal of one node. A test of the status is answered by a set; whatever else by its closure."""
+    if isinstance(node, Binary):
+        if node.op == "or":
+            left, right = _refusal(node.left, compiler), _refusal(node.right, compiler)
+            return lambda run, body: left(run, body) and right(run, body)
+        if node.op == "and":
+            left, right = _refusal(node.left, compiler), _refusal(node.right, compiler)
+            return lambda run, body: left(run, body) or right(run, body)
+        words = words_of(node.right) if _is_status(node.left) and node.op in ("=", "in") else None
+        if words is not None and (node.op == "in" or len(words) == 1):
+            return _other_status(frozenset(words), compiler.build(node))
+    return _closed(compiler.build(node))
+
+
+def _other_status(words: frozenset[str], whole: Fn) -> Refusal:
+    """``status = 'x'`` and ``status in ('x' | 'y')``. A status that is no plain code is left to the closure."""
+    by_closure = _closed(whole)
+
+    def refuses(run: Callable[[], Run], body: Any) -> bool:
+        status = body.get("status")
+        if type(status) is str:
+            return status not in words and status != "unknown"  # an unknown status is an absent one
+        return status is not None and by_closure(run, body)
+
+    return refuses
+
+
+def _closed(whole: Fn) -> Refusal:
+    def refuses(run: Callable[[], Run], body: Any) -> bool:
+        own = run()
+        own.resource, own.index = body, None  # one run serves many foci
+        return truth(whole(own, body), standard=False) is False
+
+    return refuses
+
+
+def _is_status(node: Node) -> bool:
+    return isinstance(node, Member) and node.base is None and node.name == "status"
+
+
+def blank_run(variables: Mapping[str, Any], functions: Mapping[str, Any], zone: Any) -> Run:
+    """A run for screens, which put the focus in."""
+    return Run(Env(None, variables, functions, zone), standard=False)
+
+
+def _conjuncts(tree: Node) -> list[Node]:
+    """The parts of a chain of ``and``, from the left."""
+    parts: list[Node] = []
+    while isinstance(tree, Binary) and tree.op == "and":
+        parts.append(tree.right)
+        tree = tree.left
+    return [tree, *reversed(parts)]
