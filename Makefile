@@ -19,14 +19,15 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP)
 	@$(BIN)/baton demo $(if $(SERVER),--server $(SERVER),)
 
-# Everything but the second real server, which has a target of its own.
+# Everything but the second real server and what takes minutes on the first, which have a target of their own.
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not helios"
+	$(BIN)/python -m pytest -m "not helios and not long"
 
-# The contract suite and the whole cycle on a second real server, Helios, which is built once (some ten minutes).
+# The contract suite and the whole cycle on a second real server, Helios, which is built once (some ten minutes); and
+# every scenario end to end on both.
 test-servers: $(STAMP)
 	$(BIN)/python -m tests.servers.helios
-	BATON_REQUIRE_HELIOS=1 $(BIN)/python -m pytest -m helios
+	BATON_REQUIRE_HELIOS=1 $(BIN)/python -m pytest -m "helios or long"
 
 # Every figure of speed, each as a ratio to a floor measured in the same run; writes var/bench.json.
 bench: $(STAMP)

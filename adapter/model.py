@@ -176,6 +176,7 @@ class SourceFacts:
         default_factory=dict
     )  # concept map → "system|code" → meaning
     completed_means: str = "unknown"  # sent | scheduled | performed | unknown
+    writes: bool = True  # whether people see the tasks: else no step of an escalation counts as done (F27)
     roles: Mapping[str, str] = field(default_factory=dict)  # role → "Type/id" of who that is
     disabled: frozenset[str] = frozenset()  # rule ids switched off here
     enabled: frozenset[str] = frozenset()  # rule ids switched on here against ``enabled: false``
@@ -188,6 +189,9 @@ class SourceFacts:
     aliases: tuple[str, ...] = ()
     base_url: str = ""
     references: str = "literal"
+    lacks: Mapping[str, frozenset[str]] = field(
+        default_factory=dict
+    )  # former edition → elements not kept (F9)
     calendar: Mapping[str, Any] = field(
         default_factory=dict
     )  # as adapter.mapping.calendar.build_calendar takes it
@@ -349,3 +353,5 @@ class Chart:
     """What Baton ever wrote to an element that people may own: "Task/id#due" → digests (F13)."""
     attempts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Digests of own values in writes whose answer was lost: "Task/id" → digests (F15)."""
+    taken: Mapping[str, int] = field(default_factory=dict)
+    """Keys of needs that others have: the generation that is taken, 0 where its task is open there (F11)."""

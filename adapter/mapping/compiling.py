@@ -101,6 +101,7 @@ class _RuleWork:
         renews = self._renews()
         escalate = tuple(self._escalation())
         max_age, lookback = self._max_age(), compiler.span(*self._text("lookback"))
+        urgent_lookback = compiler.span(*self._text("urgent_lookback"))
         self._check_words(title, next_, reason)
         if need is None or satisfied is None or title is None or next_ is None or reason is None:
             return None
@@ -128,6 +129,7 @@ class _RuleWork:
             onset=onset,
             max_age=max_age,
             lookback=lookback,
+            urgent_lookback=urgent_lookback,
             opens=opens,
             due=due,
             ends=ends,
@@ -148,6 +150,7 @@ class _RuleWork:
             variables=names,
             functions=functions,
             constants=used & frozenset(self.parameters),
+            elements=frozenset[str]().union(*(usage.elements for usage in compiler.usages)),
         )
 
     # Texts and where they stand

@@ -94,6 +94,7 @@ class Rule:
         opening, closing: what ``applies``, ``when`` and the anchors read, and what ``satisfied`` reads.
         variables: names of all facts that any of its expressions uses.
         functions: names of all engine functions that it uses.
+        elements: top-level elements of the focus that any of its expressions names.
         parameters: all parameters, before a source's overrides; ``constants`` names those used as ``%name``.
     """
 
@@ -115,6 +116,7 @@ class Rule:
     onset: Chain | None = None
     max_age: Span | None = None
     lookback: Span | None = None
+    urgent_lookback: Span | None = None
     opens: tuple[Moment, ...] = ()
     due: tuple[Moment, ...] = ()
     ends: tuple[Moment, ...] = ()
@@ -132,6 +134,7 @@ class Rule:
     variables: frozenset[str] = frozenset()
     functions: frozenset[str] = frozenset()
     constants: frozenset[str] = frozenset()
+    elements: frozenset[str] = frozenset()
 
     def active_at(self, source: SourceFacts) -> bool:
         """Whether a source uses this rule."""

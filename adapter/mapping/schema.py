@@ -90,6 +90,9 @@ class Elements(Strict):
     onset: Text | None = Field(None, description="date expression: when the need arose")
     max_age: Text | None = Field(None, description="duration or none: opens only if onset is younger")
     lookback: Text | None = Field(None, description="duration: how far before go-live an onset may lie")
+    urgent_lookback: Text | None = Field(
+        None, description="duration: the same for what is stat, asap or urgent; default lookback"
+    )
     opens: Moments | None = Field(None, description="the latest of those that apply")
     due: Moments | None = Field(None, description="the earliest of those that apply")
     ends: Moments | None = Field(None, description="the latest; once passed, `when` is no")

@@ -34,7 +34,11 @@ from adapter.reconcile.needs import Need, Verdict, need_key
 UNTOUCHED_DAYS = 2  # business days after which a marked, untouched task closes by itself
 QUIET = timedelta(days=30)  # a care plan without open work ends after this
 _RECHECK = timedelta(days=1)
+_SOON = timedelta(hours=1)
+OPEN_ELSEWHERE = 0  # instead of a generation: the task of this need is open with somebody else
 _ORDER_OF_PRIORITY = (Priority.ROUTINE, Priority.URGENT, Priority.ASAP, Priority.STAT)
+_NO_LONGER = frozenset({Verdict.COMPLETE, Verdict.WITHDRAW})
+_NO_NEWS = frozenset({"due", "edition", "sweep"})
 _BY_PERSON = frozenset({"person", "deleted", "command"})
 ONE_BUSINESS_DAY = Duration(1, Unit.BUSINESS_DAYS)
 
@@ -131,7 +135,10 @@ class Deciding:
         if found:
             return found
         # A link that came after the opening changes the text of a need: the task keeps its key (pitfall 5).
-        return [t for t in self.rows.values() if t.open and need.speaks_of(t.rule, t.focus)]
+        renamed = bool(
+            need.face.rule.was_need
+        )  # of a former need what is closed counts, too: it may be silent
+        return [t for t in self.rows.values() if (t.open or renamed) and need.speaks_of(t.rule, t.focus)]
 
     def _none_yet(self, need: Need) -> None:
         if need.verdict is Verdict.UNKNOWN:
@@ -155,12 +162,16 @@ class Deciding:
             self.missing |= self.guard.wants
             self.looks.append(self.now + _RECHECK)
             return
-        if self._held(need.face):
+        if need.suspended or self._held(need.face):
             self.looks.append(self.now + _RECHECK)
             return
         face = need.face
         key = follows.key if follows else need_key(self.chart.source.key, need.text, need.participant)
-        generation = max((t.generation for t in self.rows.values() if t.key == key), default=0) + 1
+        taken = self.chart.taken.get(key)
+        if taken == OPEN_ELSEWHERE:
+            self.looks.append(self.now + _SOON)
+            return
+        generation = max([t.generation for t in self.rows.values() if t.key == key] + [taken or 0]) + 1
         task = self._made(need, key, generation, follows.id if follows else "")
         self._add(self._event(task.id, EventKind.OPENED, as_set(task), "open", face.opening))
         self._say(self.rows[task.id], face)
@@ -233,6 +244,9 @@ class Deciding:
             self._deceased(task)
             return True
         closes = need is not None and need.verdict in (Verdict.COMPLETE, Verdict.ENDED, Verdict.WITHDRAW)
+        if need is not None and not closes and need.suspended and not task.started:
+            self._hold(task, "order-on-hold")
+            return True
         if need is not None and not closes and self._held(need.face) and not task.started:
             self._hold(task, self.guard.hold or "in-hospital")
             self.missing |= self.guard.wants
@@ -320,7 +334,12 @@ class Deciding:
             return
         due = []
         for step in face.steps:
-            at = task.due + (step.at - face.due)
+            moved = step.by is not None and "due" in task.mine  # a business day counts from her date anew
+            at = (
+                self.calendar.after(task.due, step.by)
+                if moved and step.by
+                else task.due + (step.at - face.due)
+            )
             name = f"{step.id}@{task.due:%Y-%m-%dT%H:%M}"
             if name in task.steps:
                 continue
@@ -329,6 +348,11 @@ class Deciding:
             else:
                 self.looks.append(at)
         if not due:
+            return
+        if not self.chart.source.writes:
+            self.looks.append(self.now + _RECHECK)  # nobody saw the task: nothing was escalated (F27)
+            return
+        if not self._hers_is_known(task, max(at for at, _, _ in due)):
             return
         # Of several steps past due all are recorded, and the last one that raises is acted on.
         raised = task.priority
@@ -341,6 +365,17 @@ class Deciding:
             priority=raised,
         )
         self._changed(task, new, EventKind.ESCALATED, "past due")
+
+    def _hers_is_known(self, task: Task, since: datetime) -> bool:
+        """Whether our Task was read since then: she may have finished it, or moved its date (F28)."""
+        known = self.chart.known.get("Task", Known())
+        read = known.at is not None and not known.blind and known.at >= since.replace(microsecond=0)
+        if read or not task.seen_version:  # nobody can have touched what never stood in the EHR
+            return True
+        if not known.blind:
+            self.missing.add("Task")
+        self.looks.append(self.now + _RECHECK)
+        return False
 
     # Closing
 
@@ -355,7 +390,7 @@ class Deciding:
         at = self.calendar.after(since, Duration(UNTOUCHED_DAYS, Unit.BUSINESS_DAYS))
         if self.now < at:
             self.looks.append(at)
-        else:
+        elif self._hers_is_known(task, at):
             self._end(task, kind, by, why, face)
 
     def _mark(self, task: Task, mark: str, why: str) -> None:
@@ -391,14 +426,24 @@ class Deciding:
             self._ask(need)
 
     def _silent(self, need: Need, task: Task) -> None:
-        """Silent until the values that its rule reads differ; they are noted at the first look that knows them."""
+        """Silent until the values that its rule reads differ; they are noted at the first look that knows them.
+
+        That it was no longer needed in between is news, too: revoked and active again reads as it did before.
+        """
         face = next((f for f in need.findings if f.rule.id == task.rule and f.focus == task.focus), need.face)
-        if not face.renews:
-            return
-        if not task.renews:
+        if need.verdict in _NO_LONGER and not task.turned:
+            self._changed(task, replace(task, turned=True), EventKind.NOTED, "no longer open")
+        elif need.verdict is Verdict.UNKNOWN and self._news() and need.acts(self.now):
+            self.missing |= need.missing
+        elif face.renews and not (task.renews or task.turned):
             self._changed(task, replace(task, renews=face.renews), EventKind.NOTED, "values noted")
-        elif task.renews != face.renews and need.verdict is Verdict.OPEN:
+        elif need.verdict is Verdict.OPEN and (task.turned or (face.renews and task.renews != face.renews)):
             self._open(need, follows=task)
+
+    def _news(self) -> bool:
+        """Whether something of this person has changed, and not the clock or the mappings alone asked."""
+        causes = self.chart.request.causes if self.chart.request else frozenset()
+        return not causes <= _NO_NEWS
 
     def _returns(self, need: Need, task: Task) -> None:
         """A need that comes back after Baton closed it is a new task, a business day later (stat at once)."""

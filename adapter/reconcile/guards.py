@@ -15,6 +15,7 @@ from adapter.reconcile.changes import Decision
 
 LIMIT = 200
 OWN_CAUSES = frozenset({"edition", "sweep"})
+FOLLOWING = frozenset({"evidence", "unread"})  # what a look for another cause brought about
 _COUNTED = {EventKind.OPENED: "open", EventKind.WITHDRAWN: "withdraw"}
 
 
@@ -31,7 +32,7 @@ class Flood:
 
 def caused_by_baton(request: Request) -> str:
     """The cause of Baton's own that alone asked for a look; "" where the hospital's day did, or a person."""
-    causes = {cause.partition(":")[0] for cause in request.causes}
+    causes = {cause.partition(":")[0] for cause in request.causes} - FOLLOWING
     return min(causes) if causes and causes <= OWN_CAUSES else ""
 
 

@@ -49,6 +49,11 @@ class Need:
         """Types whose reading could settle what is unknown, where the answer would act by now."""
         return frozenset().union(*(f.missing for f in self.findings))
 
+    @property
+    def suspended(self) -> bool:
+        """Whether it hangs on an order that is on hold: whoever holds it does not want it done now."""
+        return any(f.on_hold for f in self.findings)
+
     def acts(self, now: datetime) -> bool:
         """Whether an answer would act: not while every opening that is known lies ahead."""
         return any(not (f.opens_known and f.opens and f.opens > now) for f in self.findings)

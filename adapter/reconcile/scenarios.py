@@ -2,19 +2,21 @@
 
 A file ``*.scenarios.yaml`` holds ``scenarios``, each a mapping:
 
-- ``name``; ``line``: what it is an example of; ``now`` (an instant); ``zone`` (default America/New_York)
+- ``name``; ``row`` (a rule) or ``line``: what it is an example of
+- ``now`` (an instant); ``zone`` (default America/New_York)
 - ``given``: "Type/id" → the resource without its type, id and patient. ``_seen`` and ``_changed`` say when it was
   first seen and since when its status is what it is; both default to its authoredOn, created or sent, else a day ago.
   :data:`BASE` stands for the EHR's own address in absolute references.
 - ``patients``: the "Patient/id"s that are this one person, default Patient/p1
 - ``unknown``: types that cannot be read; ``declared_none``: types that the source has not
 - ``source``: settings of the source, as the configuration has them: completed_means, live_from, parameters,
-  environment, codes, opt_out, disabled, enabled
+  environment, codes, opt_out, disabled, enabled; ``live_from`` is a date, or one for each rule
 - ``expect``: the tasks, each ``{rule, focus}`` and, where it matters, due (a day or an instant), opens, title,
-  reason, need, priority, group, patient, status; ``none``: rules that have to stay silent; ``missing``: types that
-  have to be asked for
+  reason, need, priority, group, patient, status, generation; ``none``: rules that have to stay silent;
+  ``missing``: types that have to be asked for
 - ``then``: further steps, each with ``now``, ``given`` (what is new or other by then; null: deleted), ``unknown``,
-  ``expect``, ``none``
+  ``expect``, ``none``, ``missing``, and ``person``: what somebody set on open tasks before this look, each
+  ``{rule, focus, status}``
 - ``not_on``: kinds of server on which the case cannot be tried, with the reason
 
 Everything is known unless the file says otherwise. Each step is one whole look: facts, guards, rules, needs, changes.
@@ -36,7 +38,21 @@ from adapter.mapping.calendar import Calendar, calendar_of
 from adapter.mapping.loader import SCENARIOS
 from adapter.mapping.rules import Edition
 from adapter.mapping.yaml_lines import YamlFault, parse
-from adapter.model import EVIDENCE, POLLED, Chart, Known, Snapshot, SnapshotState, SourceFacts, Task, Words
+from adapter.model import (
+    EVIDENCE,
+    POLLED,
+    Chart,
+    Event,
+    EventKind,
+    Known,
+    Snapshot,
+    SnapshotState,
+    SourceFacts,
+    Task,
+    TaskStatus,
+    Words,
+)
+from adapter.reconcile.changes import ReadBackOf
 from adapter.reconcile.reconciler import findings_of, look
 from adapter.references import Bases, patients_of
 
@@ -54,8 +70,8 @@ _SUBJECT: Mapping[str, Mapping[str, Any]] = {
     "Patient": {},
 }
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {"ServiceRequest": {"intent": "order"}}
-_STEP = frozenset({"now", "given", "unknown", "expect", "none", "missing"})
-_KEYS = _STEP | {"name", "line", "zone", "patients", "declared_none", "source", "then", "not_on"}
+_STEP = frozenset({"now", "given", "unknown", "expect", "none", "missing", "person"})
+_KEYS = _STEP | {"name", "row", "line", "zone", "patients", "declared_none", "source", "then", "not_on"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +136,8 @@ def _step(
 ) -> Iterator[str]:
     own = {**scenario, "given": {}, **step}
     chart = chart_of(own, edition, before=held.snapshots, tasks=held.tasks)
-    seen = look(chart, edition, lambda task, chart: (), _BASES)
+    yield from _untouchable(step, held.tasks)
+    seen = look(chart, edition, _touched(step), _BASES)
     words = {**(held.words or {}), **seen.decision.words}
     held.snapshots, held.tasks, held.words = dict(chart.snapshots), tuple(seen.rows.values()), words
     standing = [(task, words.get(task.id)) for task in seen.rows.values() if task.open]
@@ -132,6 +149,32 @@ def _step(
     asked = seen.decision.missing.union(*(f.missing for f in findings_of(edition, chart, _BASES)))
     yield from (f"{type} is not asked for" for type in step.get("missing") or [] if type not in asked)
     yield from (f"failed: {error}" for error in sorted(seen.errors))
+
+
+def _untouchable(step: Mapping[str, Any], tasks: tuple[Task, ...]) -> Iterator[str]:
+    """A person can only set something on a task that stands."""
+    standing = {(task.rule, task.focus) for task in tasks if task.open}
+    for told in step.get("person") or []:
+        if (told.get("rule"), told.get("focus")) not in standing:
+            yield f"no task of {told.get('rule')} stands on {told.get('focus')}: nobody can set its status"
+
+
+def _touched(step: Mapping[str, Any]) -> ReadBackOf:
+    """What is read back of the tasks that a person touched before this step."""
+    told = {(one["rule"], one["focus"]): TaskStatus(one["status"]) for one in step.get("person") or []}
+
+    def events(task: Task, chart: Chart) -> tuple[Event, ...]:
+        status = told.get((task.rule, task.focus))
+        if status is None or not task.open:
+            return ()
+        now = chart.now.isoformat()
+        values: dict[str, Any] = {"status": status.value, "touched_at": now, "mine": ["status"]}
+        values["started"] = status.started
+        if status.closed:
+            values |= {"closed_by": "person", "closed_at": now}
+        return (Event(task.id, EventKind.READ_BACK, chart.now, values, "changed in the EHR"),)
+
+    return events
 
 
 def chart_of(
@@ -178,11 +221,17 @@ def _source(scenario: Mapping[str, Any], zone: ZoneInfo) -> SourceFacts:
         key="scenario",
         zone=zone,
         base_url=BASE,
-        live_from=_instant(live_from, zone) if live_from else None,
+        live_from=None if isinstance(live_from, Mapping) or not live_from else _instant(live_from, zone),
+        live_from_rules=_by_rule(live_from, zone),
         opt_out_patients=frozenset(opt_out.get("patients", ())),
         opt_out_flags=frozenset(opt_out.get("flags", ())),
         **told,
     )
+
+
+def _by_rule(live_from: Any, zone: ZoneInfo) -> dict[str, datetime]:
+    told = live_from if isinstance(live_from, Mapping) else {}
+    return {str(rule): _instant(at, zone) for rule, at in told.items()}
 
 
 def _snapshot(
@@ -285,6 +334,7 @@ def _differences(
         "group": task.group,
         "patient": task.patient,
         "status": task.status.value,
+        "generation": task.generation,
     }
     for key, value in told.items():
         if key in ("due", "opens"):

@@ -62,6 +62,7 @@ _REASONS: Mapping[str, str] = {
     "mark:no-longer-needed": "No longer needed; please close it if you agree.",
     "hold": "On hold for now.",
     "hold:in-hospital": "On hold while the patient is in hospital.",
+    "hold:order-on-hold": "On hold because the order is on hold.",
     "hold:deceased": "On hold: the patient is recorded as deceased.",
 }
 

@@ -44,7 +44,7 @@ def test_rules_know_the_types_that_they_read() -> None:
     result = made.rule("obtain-result")
     assert result is not None
     assert {"DiagnosticReport", "DocumentReference", "Encounter", "Appointment"} <= result.types
-    assert {rule.id for rule in made.touched_by("DiagnosticReport")} == {"obtain-result"}
+    assert {rule.id for rule in made.touched_by("DiagnosticReport")} == {"obtain-result", "schedule-referral"}
     assert made.elements["ServiceRequest"] >= {"status", "code", "occurrence", "reasonCode"}
     assert "start" not in made.elements["ServiceRequest"]
 

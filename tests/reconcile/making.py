@@ -22,7 +22,15 @@ SOURCE = SourceFacts(name="general", key="k1", zone=UTC)
 
 def rule(id: str = "schedule-referral", rank: int = 3, **more: Any) -> Any:
     return SimpleNamespace(
-        **{"id": id, "mapping": "referral", "mapping_version": 1, "code": id, "rank": rank, **more}
+        **{
+            "id": id,
+            "mapping": "referral",
+            "mapping_version": 1,
+            "code": id,
+            "rank": rank,
+            "was_need": None,
+            **more,
+        }
     )
 
 
