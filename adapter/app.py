@@ -22,6 +22,7 @@ from adapter.mapping.check import parameter_faults
 from adapter.mapping.loader import load
 from adapter.mapping.rules import Edition
 from adapter.model import Event, Task
+from adapter.reconcile.editions import take_up
 from adapter.report import PassOptions, Progress, SourceReport, SyncReport, no_progress
 from adapter.settings import Settings, SourceSettings, packaged
 from adapter.writeback import purge as purging
@@ -156,6 +157,7 @@ class App:
 
     def activate(self) -> None:
         """Make the mappings and settings in use the active edition; a new one wakes everybody it touches."""
+        take_up(self.ledger, self.edition)
         before = self.ledger.edition()
         if self.ledger.activate(edition_of(self.edition, self.settings)) and before:
             for source in self.settings.sources:

@@ -148,8 +148,9 @@ class Deciding:
         elif need.verdict is Verdict.OPEN:
             self._open(need, follows=None)
 
-    def _ask(self, need: Need) -> None:
-        if need.missing and need.acts(self.now):
+    def _ask(self, need: Need, *, standing: bool = False) -> None:
+        """Ask for what is missing, where an answer would act: on a task that stands any answer may, by closing it."""
+        if need.missing and (standing or need.acts(self.now)):
             self.missing |= need.missing
             self.looks.append(self.now + _RECHECK)
 
@@ -236,7 +237,7 @@ class Deciding:
             case Verdict.WITHDRAW:
                 self._close(task, EventKind.WITHDRAWN, "contrary", "no longer needed", need.face)
             case Verdict.UNKNOWN:
-                self._ask(need)
+                self._ask(need, standing=True)
 
     def _guarded(self, task: Task, need: Need | None) -> bool:
         """Death and hospital, which no mapping can switch off. True where nothing more is to be decided."""

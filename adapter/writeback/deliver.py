@@ -7,7 +7,8 @@ of the update, and its version the If-Match. No HTTP inside a transaction of the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -22,6 +23,8 @@ from adapter.errors import (
 )
 from adapter.fhir import FhirClient
 from adapter.ledger import LeaseTaken, Ledger, OutboxRow
+from adapter.writeback import codes
+from adapter.writeback.ahead import FEWEST, ReadAhead, Reading
 from adapter.writeback.arrivals import Keeper, WholeKeeper
 from adapter.writeback.contexts import Contexts, DeliverySettings
 from adapter.writeback.identity import WriterContext
@@ -77,11 +80,22 @@ class Delivery:
         done: set[str] = set()
         while rows := self._due(now, done):
             contexts = Contexts(self.ledger, self.settings, self.writer, self.client.bases)
-            for row in rows:
-                done.add(row.target)
-                if not self._one(row, contexts, now, report, dry_run=dry_run):
-                    return report
+            with ExitStack() as stack:
+                reading = self._reading(rows, stack)
+                for row in rows:
+                    done.add(row.target)
+                    if not self._one(row, contexts, now, report, reading, dry_run=dry_run):
+                        return report
         return report
+
+    def _reading(self, rows: Sequence[OutboxRow], stack: ExitStack) -> Reading:
+        """How what stands there is read: ahead, where many Tasks wait."""
+        system = codes.need_system(self.writer.namespace)
+        tasks = [row.target.removeprefix("Task/") for row in rows if row.target.startswith("Task/")]
+        if len(tasks) < FEWEST:
+            return Reading(self._sender, system)
+        held = [task for id in tasks if (task := self.ledger.task(id)) is not None and not task.gone]
+        return stack.enter_context(ReadAhead(self._sender, system, held))
 
     def _due(self, now: datetime, done: set[str]) -> list[OutboxRow]:
         """Tasks first; plans only when no Task is left, so that each names what has just been
@@ -96,7 +110,14 @@ class Delivery:
         return tasks or fresh
 
     def _one(
-        self, row: OutboxRow, contexts: Contexts, now: datetime, report: Report, *, dry_run: bool
+        self,
+        row: OutboxRow,
+        contexts: Contexts,
+        now: datetime,
+        report: Report,
+        reading: Reading,
+        *,
+        dry_run: bool,
     ) -> bool:
         """Deliver one resource; False where the round has to end."""
         self.client.clock.sleep(0.0)  # a service that was told to stop ends between two resources
@@ -105,7 +126,7 @@ class Delivery:
         try:
             if not dry_run:
                 self._verify()
-            self._deliver(row, contexts, now, report, dry_run=dry_run)
+            self._deliver(row, contexts, now, report, reading, dry_run=dry_run)
         except ServerError as fault:
             return self._failed(row, fault, now, report, dry_run=dry_run)
         except NotRenderable as fault:
@@ -126,11 +147,19 @@ class Delivery:
         return task is not None and task.open and task.rule in self.settings.paused
 
     def _deliver(
-        self, row: OutboxRow, contexts: Contexts, now: datetime, report: Report, *, dry_run: bool
+        self,
+        row: OutboxRow,
+        contexts: Contexts,
+        now: datetime,
+        report: Report,
+        reading: Reading,
+        *,
+        dry_run: bool,
     ) -> None:
-        kind = TaskDelivery if row.target.startswith("Task/") else PlanDelivery
-        made: Callable[[], None] = kind(self._sender, contexts, row, now, report, dry_run).run
-        made()
+        if row.target.startswith("Task/"):
+            TaskDelivery(self._sender, contexts, row, now, report, dry_run, reading).run()
+        else:
+            PlanDelivery(self._sender, contexts, row, now, report, dry_run).run()
 
     def _verify(self) -> None:
         ticks = self.client.clock.monotonic()
@@ -142,6 +171,7 @@ class Delivery:
         self, row: OutboxRow, fault: ServerError, now: datetime, report: Report, *, dry_run: bool
     ) -> bool:
         report.errors.append(f"{row.target}: {fault}")
+        report.failed += 1
         if dry_run:
             return not isinstance(fault, AccessRefused | RetryableError)
         if isinstance(fault, AccessRefused):

@@ -302,9 +302,7 @@ class _Claim:
             _client=self.client,
         )
 
-    def _sent(
-        self, device: dict[str, Any], answer: Answer | None, tries: int = 2
-    ) -> ServerError | None:
+    def _sent(self, device: dict[str, Any], answer: Answer | None, tries: int = 2) -> ServerError | None:
         """Write the mark; the refusal where this EHR keeps no Device."""
         try:
             if answer is not None:

@@ -173,7 +173,9 @@ class PlanDelivery:
 
     def _park(self, safe: str) -> None:
         self.report.parked += 1
-        self.report.errors.append(f"{self.row.target}: parked ({safe})")
+        self.report.errors.append(
+            f"{self.row.target}: parked ({safe}) → when it is mended: baton outbox retry"
+        )
         if not self.dry_run:
             self.sender.ledger.park(self.row.target, safe)
 

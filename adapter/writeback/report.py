@@ -12,8 +12,8 @@ class Report:
     ``written`` counts by type; ``unchanged`` is what needed no write, ``read_back`` what a person (or another
     system) had changed, so that a look comes first; ``deleted`` what was found deleted. ``lost`` are elements
     that the EHR did not keep as they were sent, ``differences`` what a dry run would write: both are for the
-    person who asked. ``refused`` is true where the EHR refused access, which parks nothing. ``errors`` hold
-    no patient data.
+    person who asked. ``refused`` is true where the EHR refused access, which parks nothing. ``failed`` counts
+    what did not come through and is tried again. ``errors`` hold no patient data.
     """
 
     written: dict[str, int] = field(default_factory=lambda: {"Task": 0, "CarePlan": 0})
@@ -22,6 +22,7 @@ class Report:
     deleted: int = 0
     parked: int = 0
     unknown: int = 0
+    failed: int = 0
     refused: bool = False
     differences: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)

@@ -13,6 +13,7 @@ from adapter.model import Event, EventKind, Json, Task, Words
 from adapter.references import parse_reference
 from adapter.writeback import codes
 from adapter.writeback.adopt import identifier_in, task_row
+from adapter.writeback.ahead import Found, Reading
 from adapter.writeback.arrivals import mark_of_answer
 from adapter.writeback.contexts import Contexts
 from adapter.writeback.normalise import diff_text
@@ -46,6 +47,8 @@ class TaskDelivery:
     now: datetime
     report: Report
     dry_run: bool = False
+    reading: Reading | None = None
+    _stood: Found | None = None
 
     def run(self) -> None:
         """Deliver. A ServerError that leaves here has changed nothing, or its outcome is unknown."""
@@ -53,11 +56,14 @@ class TaskDelivery:
         if task is None or task.gone or self._pointless(task):
             self._end(task)
             return
-        try:
-            base = self.sender.read(self.row.target)
-        except Gone:
+        reading = self.reading or Reading(self.sender, codes.need_system(self.contexts.writer.namespace))
+        self._stood = reading.found(task)
+        if isinstance(self._stood.fault, Gone):
             self._was_deleted(task)
             return
+        if self._stood.fault is not None:
+            raise self._stood.fault
+        base = self._stood.answer
         ready = self._taken_in(task, base) if base else self._absent(task)
         if ready is not None:
             self._write(ready, base, TRIES)
@@ -147,11 +153,13 @@ class TaskDelivery:
     def _stands_elsewhere(self, task: Task) -> bool:
         """Look, uncached, for Tasks of the need: an unknown one is adopted, a copy reported."""
         namespace = self.contexts.writer.namespace
-        params = [("identifier", f"{codes.need_system(namespace)}|{task.key}")]
-        try:
-            page = self.sender.client.search("Task", params)
-        except (Rejected, NotFound):
+        assert self._stood is not None
+        if isinstance(self._stood.search_fault, Rejected | NotFound):
             return False  # no search by identifier here: the read by id has to do
+        if self._stood.search_fault is not None:
+            raise self._stood.search_fault
+        assert self._stood.page is not None
+        page = self._stood.page
         unknown: list[Event] = []
         for entry in page.entries:
             body = entry.resource or {}
@@ -373,7 +381,9 @@ class TaskDelivery:
 
     def _park(self, safe: str) -> None:
         self.report.parked += 1
-        self.report.errors.append(f"{self.row.target}: parked ({safe})")
+        self.report.errors.append(
+            f"{self.row.target}: parked ({safe}) → when it is mended: baton outbox retry"
+        )
         if not self.dry_run:
             self.sender.ledger.park(self.row.target, safe)
 

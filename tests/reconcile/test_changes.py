@@ -99,6 +99,14 @@ def test_nothing_is_asked_for_while_the_opening_lies_ahead() -> None:
     assert decide(chart(), ahead).missing == frozenset()
 
 
+def test_what_may_close_a_task_that_stands_is_asked_for_though_it_would_not_open_yet() -> None:
+    """A new answer moves the opening ahead, and is itself what the task waits for."""
+    ahead = finding(satisfied=Tri.UNKNOWN, missing=frozenset({"Encounter"}), opens=NOW + timedelta(days=3))
+    decision = decide(opened(), ahead)
+    assert decision.missing == {"Encounter"}
+    assert decision.next_look is not None and decision.next_look < NOW + timedelta(days=3)
+
+
 @pytest.mark.parametrize("state", ["deceased", "inactive", "test", "opted-out", "unknown"])
 def test_a_guard_opens_nothing(state: str) -> None:
     guard = PatientGuard(state=state, blocks=state)
