@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.consistency.hospital import Hospital, hospital
+
+
+@pytest.fixture
+def town(tmp_path: Path) -> Iterator[Hospital]:
+    """A hospital whose EHR behaves as HAPI does."""
+    with hospital(tmp_path) as made:
+        yield made
