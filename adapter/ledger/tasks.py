@@ -139,6 +139,15 @@ class Tasks(Core):
         with self._reading() as db:
             return [rows.plan(row) for row in db.execute(queries.PLANS, {"source": source})]
 
+    def plans_of(self, source: str, patient: str) -> list[Plan]:
+        """The care plans of one patient, those of her linked Patients left out, oldest episode first."""
+        with self._reading() as db:
+            person = persons.names(db, source, [patient]).get(patient, patient)
+            found = [
+                rows.plan(row) for row in db.execute(queries.CHART_PLANS, (source, rows.listed([person])))
+            ]
+        return sorted((p for p in found if p.patient == patient), key=lambda plan: (plan.key, plan.episode))
+
     def save_plan(self, plan: Plan) -> bool:
         """Keep what was learned of a plan outside a look; False where the row has moved on since."""
         with self._writing() as db:

@@ -156,7 +156,7 @@ class Deciding:
 
     def _open(self, need: Need, follows: Task | None) -> None:
         if self.guard.blocks:
-            self.missing |= self.guard.missing
+            self.missing |= self.guard.missing or self._patient_if_old()
             self.looks.append(self.now + _RECHECK)
             return
         if self._hospital_unknown(need.face):
@@ -178,6 +178,11 @@ class Deciding:
         self._say(self.rows[task.id], face)
         self._escalate(self.rows[task.id], face)
         self._wanted(task.id)
+
+    def _patient_if_old(self) -> frozenset[str]:
+        """A death by mistake is undone (F39): who has work waiting is read again daily, whatever was said before."""
+        read = self.chart.known.get("Patient", Known()).at
+        return frozenset() if read and read > self.now - _RECHECK else frozenset({"Patient"})
 
     def _hospital_unknown(self, face: Finding) -> bool:
         """Nobody is called while it is not known whether the patient lies in hospital: guards have three values."""

@@ -52,22 +52,25 @@ class Contexts:
     settings: DeliverySettings
     writer: WriterContext
     bases: Bases
-    _plans: dict[tuple[str, str], list[Plan]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for plan in self.ledger.plans(self.settings.source.name):
-            self._plans.setdefault((plan.patient, plan.programme), []).append(plan)
+    _plans: dict[str, list[Plan]] = field(default_factory=dict)
 
     def plan_of(self, task: Task) -> Plan | None:
         """The plan of a task: of its patient and programme, in the episode in which it was opened."""
         if not task.programme:
             return None
-        plans = sorted(self._plans.get((task.patient, task.programme), []), key=lambda plan: plan.episode)
+        own = [plan for plan in self._plans_of(task.patient) if plan.programme == task.programme]
+        plans = sorted(own, key=lambda plan: plan.episode)
         if not plans:
             return None
         opened = task.opened_at
         begun = [plan for plan in plans if not (plan.started and opened) or plan.started <= opened]
         return begun[-1] if begun else plans[0]
+
+    def _plans_of(self, patient: str) -> list[Plan]:
+        """Read once a round: whole sources of plans would cost every round of writes."""
+        if patient not in self._plans:
+            self._plans[patient] = self.ledger.plans_of(self.settings.source.name, patient)
+        return self._plans[patient]
 
     def tasks_of(self, plan: Plan) -> list[Task]:
         """The tasks of a plan, every generation."""
