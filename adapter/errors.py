@@ -169,6 +169,11 @@ class LedgerError(BatonError):
     """The ledger cannot be used: locked by another Baton, made by a newer one, corrupt, disk full, read-only."""
 
 
+class LedgerUnusable(LedgerError):
+    """The file itself cannot be read or written now: a full disk, a read-only folder, a corrupt file. No person's
+    chart is to blame, so nothing is set aside because of it."""
+
+
 class LedgerLocked(LedgerError):
     """Another process works on this ledger; the message names it."""
 

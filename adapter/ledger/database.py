@@ -20,7 +20,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from adapter.clock import Clock
-from adapter.errors import LedgerError, LedgerLocked
+from adapter.errors import LedgerError, LedgerLocked, LedgerUnusable
 
 APPLICATION_ID = 0x42544E31  # "BTN1": tells a ledger from any other SQLite file
 BUSY_MS = 30_000
@@ -65,7 +65,7 @@ def translate(error: sqlite3.Error, path: Path) -> LedgerError:
         name = "SQLITE_FULL"  # what SQLite says where its -shm or -wal finds no room
     for start, sentence, remedy in _MEANINGS:
         if name.startswith(start):
-            return LedgerError(sentence.format(path=path), remedy=remedy)
+            return LedgerUnusable(sentence.format(path=path), remedy=remedy)
     return LedgerError(f"the ledger {path} failed ({name})", remedy="run `baton ledger check`")
 
 
