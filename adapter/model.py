@@ -355,3 +355,5 @@ class Chart:
     """Digests of own values in writes whose answer was lost: "Task/id" → digests (F15)."""
     taken: Mapping[str, int] = field(default_factory=dict)
     """Keys of needs that others have: the generation that is taken, 0 where its task is open there (F11)."""
+    released: frozenset[str] = frozenset()
+    """Closed tasks whose needs may return although they came and went too often: a person said so (F30)."""

@@ -35,6 +35,8 @@ UNTOUCHED_DAYS = 2  # business days after which a marked, untouched task closes 
 QUIET = timedelta(days=30)  # a care plan without open work ends after this
 _RECHECK = timedelta(days=1)
 _SOON = timedelta(hours=1)
+_MONTH = timedelta(days=30)
+MOST_RETURNS = 3  # tasks of one need within a month; the next waits for a person
 OPEN_ELSEWHERE = 0  # instead of a generation: the task of this need is open with somebody else
 _ORDER_OF_PRIORITY = (Priority.ROUTINE, Priority.URGENT, Priority.ASAP, Priority.STAT)
 _NO_LONGER = frozenset({Verdict.COMPLETE, Verdict.WITHDRAW})
@@ -55,6 +57,9 @@ class Decision:
     plans: tuple[Plan, ...] = ()
     next_look: datetime | None = None
     missing: frozenset[str] = frozenset()
+    flapping: tuple[
+        tuple[str, str], ...
+    ] = ()  # rule and last task of needs that came and went too often (F30)
 
 
 class Deciding:
@@ -83,6 +88,7 @@ class Deciding:
         self.wants: set[str] = set()
         self.looks: list[datetime] = []
         self.missing: set[str] = set()
+        self.flapping: list[tuple[str, str]] = []
 
     def decide(self) -> Decision:
         """All that should change, and when the answer can change next."""
@@ -106,6 +112,7 @@ class Deciding:
             plans,
             min(ahead, default=None),
             frozenset(self.missing),
+            tuple(self.flapping),
         )
 
     # What a person did
@@ -456,8 +463,18 @@ class Deciding:
         at = self.calendar.after(task.closed_at or self.now, ONE_BUSINESS_DAY)
         if self.now < at and need.face.priority is not Priority.STAT:
             self.looks.append(at)
+        elif self._comes_and_goes(task) and need.face.priority is not Priority.STAT:
+            self.flapping.append((task.rule, task.id))
+            self.looks.append(self.now + _RECHECK)
         else:
             self._open(need, follows=task)
+
+    def _comes_and_goes(self, task: Task) -> bool:
+        """Whether a need would be the fourth of its kind within a month, and nobody has let it (F30)."""
+        lately = [
+            t for t in self.rows.values() if t.key == task.key and _set(t.opened_at) > self.now - _MONTH
+        ]
+        return len(lately) >= MOST_RETURNS and task.id not in self.chart.released
 
     # A task of which no rule speaks now
 

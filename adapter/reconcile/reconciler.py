@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from adapter.collecting import rare_collections
-from adapter.errors import BatonError
+from adapter.errors import BatonError, LedgerUnusable
 from adapter.facts.facts import Facts
 from adapter.ledger import Ledger
 from adapter.ledger.records import LookResult
@@ -32,6 +32,7 @@ ROUNDS = 4  # of evidence for one person: each round may show a next gap
 _BACK_OFF = timedelta(minutes=5)
 _UNTIL_RELEASED = timedelta(days=3650)  # a released hold asks for its persons anew
 _EVERYBODY = 10_000_000
+FLAPPING = "flapping"  # the cause of a hold: a need that came and went too often
 
 #: Reads the named types for one person and stores them; the types that were read completely.
 EvidenceReader = Callable[[Sequence[str], frozenset[str]], frozenset[str]]
@@ -199,6 +200,7 @@ class Reconciler:
         self._evidence = evidence
         self._flood_limit = flood_limit
         self._taken: dict[str, int] = {}
+        self._flapping: dict[str, bool] = {}  # last task of a need that came and went → whether it may return
 
     def run(self, now: datetime, *, told: Callable[[int], None] | None = None) -> Looked:
         """Look at everybody who asks, until nobody does (each person a bounded number of times).
@@ -210,6 +212,9 @@ class Reconciler:
 
     def _run(self, now: datetime, told: Callable[[int], None] | None) -> Looked:
         total = Looked()
+        for hold in self.ledger.holds(all=True):
+            if hold.cause == FLAPPING and hold.source == self.facts.name:
+                self._flapping.update(dict.fromkeys(hold.tasks, hold.released_at is not None))
         self._hold_floods(now, total)
         tries: Counter[str] = Counter()
         while True:
@@ -255,6 +260,8 @@ class Reconciler:
         seen = []
         for read in charts:
             chart = replace(read, taken=self._taken) if self._taken else read
+            if released := frozenset(task for task, may in self._flapping.items() if may):
+                chart = replace(chart, released=released)
             try:
                 seen.append(look(chart, self.edition, self._read_back, self.bases))
             except (BatonError, ArithmeticError, LookupError, TypeError, ValueError, AssertionError) as error:
@@ -275,7 +282,21 @@ class Reconciler:
             elif one.chart.person in results:
                 done.tasks.update(_COUNTED[e.kind] for e in one.decision.events if e.kind in _COUNTED)
                 done.errors |= one.errors
+                done.held += [
+                    self._hold_flapping(rule, task, now) for rule, task in self._fresh_flapping(one)
+                ]
         return done
+
+    def _fresh_flapping(self, seen: Seen) -> list[tuple[str, str]]:
+        return [(rule, task) for rule, task in seen.decision.flapping if task not in self._flapping]
+
+    def _hold_flapping(self, rule: str, task: str, now: datetime) -> int:
+        """A need that came and went too often waits as a hold of its own (F30)."""
+        self._flapping[task] = False
+        name = self.facts.name
+        return self.ledger.add_hold(
+            name, FLAPPING, rule=rule, direction="open", count=1, tasks=(task,), now=now
+        )
 
     def _learn_taken(self, seen: Seen) -> None:
         """A need that was somebody else's (an order that changed its patient) opens as a new generation (F11)."""
@@ -287,12 +308,16 @@ class Reconciler:
     def _committed(self, results: Sequence[LookResult], now: datetime, done: Looked) -> list[Request]:
         try:
             return self.ledger.commit_looks(results, now)
+        except LedgerUnusable:
+            raise
         except BatonError:
             return [r for result in results for r in self._alone(result, now, done)]
 
     def _alone(self, result: LookResult, now: datetime, done: Looked) -> list[Request]:
         try:
             return self.ledger.commit_looks([result], now)
+        except LedgerUnusable:
+            raise
         except BatonError:
             done.failed += 1
             self.ledger.failed(result.request, now + _BACK_OFF)

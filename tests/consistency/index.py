@@ -390,13 +390,17 @@ INDEX: Mapping[int, Entry] = {
         ),
     ),
     30: _rule(
-        "a need returns a business day after its end",
+        "a need returns a business day after its end, and the fourth time in a month waits",
         _SILENCE + "test_f30_a_visit_that_comes_and_goes_makes_no_task_each_time",
+        _SILENCE + "test_f30_the_fourth_within_a_month_waits_for_a_person",
         _CHANGES + "test_a_need_that_returns_after_evidence_is_a_new_task_a_business_day_later",
-        out=Edit(
-            "reconcile/changes.py",
-            "if self.now < at and need.face.priority is not Priority.STAT:",
-            "if False:",
+        out=(
+            Edit(
+                "reconcile/changes.py",
+                "if self.now < at and need.face.priority is not Priority.STAT:",
+                "if False:",
+            ),
+            Edit("reconcile/changes.py", "elif self._comes_and_goes(task) and", "elif False and"),
         ),
     ),
     31: _rule(
@@ -473,7 +477,8 @@ INDEX: Mapping[int, Entry] = {
         out=(
             Edit(
                 "reconcile/changes.py",
-                "        if self.now < at:\n            self.looks.append(at)\n            return\n        self._end(task",
+                "        if self.now < at:\n            self.looks.append(at)\n            return\n"
+                "        self._end(task",
                 "        self._end(task",
             ),
             Edit(

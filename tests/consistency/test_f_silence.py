@@ -142,6 +142,32 @@ def test_f30_a_visit_that_comes_and_goes_makes_no_task_each_time(town: Hospital)
     assert [t.generation for t in town.tasks("schedule-referral")] == [1, 2]
 
 
+def test_f30_the_fourth_within_a_month_waits_for_a_person(town: Hospital) -> None:
+    town.ehr.put(patient())
+    town.ehr.put(order())
+    town.good()
+
+    def comes_and_goes() -> None:
+        town.ehr.put(visit("v1", of="o1", at=START + 60 * DAY))
+        town.sync(passing=HOUR)
+        town.ehr.edit("Appointment/v1", status="cancelled")
+        town.sync(passing=3 * DAY)
+        town.sync(passing=DAY)
+
+    for _ in range(4):
+        comes_and_goes()
+    assert [t.generation for t in town.tasks()] == [1, 2, 3]
+    (held,) = town.ledger.holds()
+    assert (held.cause, held.rule, held.count) == ("flapping", "schedule-referral", 1)
+    town.start()
+    assert town.sync(passing=DAY).exit_code == 3
+    town.app.release_hold(held.id)
+    town.sync(passing=HOUR)
+    assert [t.generation for t in town.tasks()] == [1, 2, 3, 4]
+    comes_and_goes()
+    assert len(town.tasks()) == 4 and len(town.ledger.holds()) == 1, "the next one waits, too"
+
+
 def test_f39_a_death_that_is_undone_lets_work_open_that_waited(town: Hospital) -> None:
     """She had no open work, so nobody read her again: the order that waits for its day asks anew."""
     town.ehr.put(patient(deceasedBoolean=True))

@@ -129,6 +129,16 @@ class Ward(RuleBasedStateMachine):
     def is_said_to_be_dead(self, who: str, dead: bool) -> None:
         self.ehr.edit(f"Patient/{who}", deceasedBoolean=dead or None)
 
+    @rule(loser=st.sampled_from(PEOPLE[:2]), silently=st.booleans(), moved=st.booleans())
+    def merges(self, loser: str, silently: bool, moved: bool) -> None:
+        """Into the third, with the orders and visits or without, with new versions or in place."""
+        kinds = ("ServiceRequest", "Appointment") if moved else ()
+        self.ehr.merge(f"Patient/{loser}", "Patient/p3", repoint=kinds, silently=silently)
+
+    @rule(who=st.sampled_from(PEOPLE))
+    def parts_again(self, who: str) -> None:
+        self.ehr.edit(f"Patient/{who}", link=None, active=True)
+
     @rule(kind=st.sampled_from(["", "ServiceRequest", "Appointment", "Task"]))
     def touches_everything(self, kind: str) -> None:
         self.ehr.touch_all(kind)
@@ -321,6 +331,22 @@ class Ward(RuleBasedStateMachine):
         self._hers_stand()
         self.ehr.touch_all()
         self._quiet()
+        self._a_fresh_ledger_agrees()
+
+    def _a_fresh_ledger_agrees(self) -> None:
+        """Whatever was polled in whatever order: who comes new to this EHR leaves it as it is."""
+        said = {body["id"]: body["status"] for body in self.ehr.all("Task")}
+        touched = {task.focus for task in self.town.tasks() if f"Task/{task.id}" in self.touched}
+        held = {task.focus for task in self.town.tasks() if task.closed_by == "command"} | touched
+        self.made += 1
+        self.town.start(f"fresh{self.made}.db")
+        self._take_over()
+        for _ in range(2):
+            self.clock.advance(timedelta(minutes=5))
+            assert self._pass()
+        now = {body["id"]: body["status"] for body in self.ehr.all("Task")}
+        assert {id: now.get(id) for id in said} == said
+        assert {task.focus for task in self.town.tasks() if task.id not in said} <= held
 
     def _is_unsafe(self) -> bool:
         try:
@@ -370,6 +396,8 @@ class Ward(RuleBasedStateMachine):
             tasks = by_focus.get(focus, [])
             if any(f"Task/{task.id}" in self.touched or task.closed_by == "command" for task in tasks):
                 continue
+            if body["status"] == "on-hold":
+                continue  # opens nothing, and ends nothing that is open
             there = sum(task.open for task in tasks)
             assert there == int(self._needed(focus)), (focus, body["status"], self._booked(focus), tasks)
 

@@ -20,7 +20,7 @@ from tests.invariants.cases import Case, drawn, in_order
 from tests.invariants.expected import Fate, fate
 
 WHOLE = os.environ.get("BATON_YEAR") == "1"
-CASES, DAYS = (200, 365) if WHOLE else (20, 38)
+CASES, DAYS = (200, 365) if WHOLE else (16, 32)
 START = datetime(2026, 1, 2, 13, tzinfo=UTC) if WHOLE else datetime(2026, 2, 12, 13, tzinfo=UTC)
 SEED = int(os.environ.get("BATON_SEED", "7"))
 
