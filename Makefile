@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 
-.PHONY: demo test test-servers bench chaos check lint types layers wheel clean
+.PHONY: demo test test-servers bench check lint types layers wheel clean
 .DEFAULT_GOAL := demo
 
 $(STAMP): requirements.lock pyproject.toml
@@ -32,12 +32,6 @@ test-servers: $(STAMP)
 # Every figure of speed, each as a ratio to a floor measured in the same run; writes var/bench.json.
 bench: $(STAMP)
 	$(BIN)/python -m tests.bench
-
-# Kills and faults at random moments, against HAPI: make chaos KILLS=20 FAULTS=20
-KILLS ?= 200
-FAULTS ?= 200
-chaos: $(STAMP)
-	BATON_KILLS=$(KILLS) BATON_FAULTS=$(FAULTS) $(BIN)/python -m pytest -s tests/chaos
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
