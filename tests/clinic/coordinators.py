@@ -36,7 +36,7 @@ class Coordinators:
         """A third of a day's work."""
         hospital = self.hospital
         ahead = [task for task in hospital.ehr.all("Task") if self._is_next(task)]
-        ahead.sort(key=lambda task: (self._due(task), task["id"]))
+        ahead.sort(key=self._turn)
         for task in ahead[: self._capacity]:
             minutes = hospital.rng.uniform(0, 90)
             hospital.at(hospital.now + timedelta(minutes=minutes), self._take, task["id"])
@@ -48,9 +48,11 @@ class Coordinators:
         return since is None or self.hospital.today >= since + 4  # a second call after four days
 
     @staticmethod
-    def _due(task: Resource) -> str:
-        due: str = task.get("restriction", {}).get("period", {}).get("end", "9999")
-        return due
+    def _turn(task: Resource) -> tuple[str, str, str]:
+        """Most urgent first; then by what it is about, since ids are drawn anew with each ledger."""
+        due = task.get("restriction", {}).get("period", {}).get("end", "9999")
+        code = "".join(sorted(coding["code"] for coding in task["code"].get("coding", ())))
+        return due, task["focus"].get("reference", ""), code
 
     def _take(self, id: str) -> None:
         hospital = self.hospital
