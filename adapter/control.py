@@ -144,9 +144,16 @@ def _withdrawn(app: App, task: Task) -> Event:
 
 
 def baseline(app: App) -> list[dict[str, Any]]:
-    """What was left out because it is older than go-live less its lookback: a list for a clean-up by hand."""
+    """What go-live left out, for a clean-up by hand, and what waits for its turn in the days after it.
+
+    Each row has ``opens``: when the task will be made; None where none will, because it is too old.
+    """
     with app.copied() as copy:
-        return [_old(need, source) for source, need in _needs(copy) if need.verdict is Verdict.OLD]
+        return [_left(need, source) for source, need in _needs(copy) if _is_left(need)]
+
+
+def _is_left(need: Need) -> bool:
+    return need.verdict is Verdict.OLD or (need.verdict is Verdict.WAIT and need.face.in_turn)
 
 
 def _needs(app: App) -> list[tuple[str, Need]]:
@@ -165,7 +172,7 @@ def _needs(app: App) -> list[tuple[str, Need]]:
     return found
 
 
-def _old(need: Need, source: str) -> dict[str, Any]:
+def _left(need: Need, source: str) -> dict[str, Any]:
     face = need.face
     return {
         "source": source,
@@ -173,7 +180,8 @@ def _old(need: Need, source: str) -> dict[str, Any]:
         "focus": face.focus,
         "need": need.text,
         "since": face.onset.isoformat() if face.onset else None,
-        "why": face.too_old_reason,
+        "opens": face.opens.isoformat() if face.in_turn and face.opens else None,
+        "why": "live_over" if face.in_turn else face.too_old_reason,
         "title": face.words.title,
     }
 

@@ -185,6 +185,7 @@ class SourceFacts:
     opt_out_flags: frozenset[str] = frozenset()  # "system|code" of Flags that mean: no outreach
     live_from: datetime | None = None  # when this source went live
     live_from_rules: Mapping[str, datetime] = field(default_factory=dict)
+    live_over: int = 0  # business days over which what waited at go-live opens; 0: at once
     evidence_max_age_s: float = 3600.0
     aliases: tuple[str, ...] = ()
     base_url: str = ""

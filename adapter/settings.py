@@ -48,6 +48,7 @@ from adapter.references import Bases
 
 DEFAULT_FILE = Path("config/baton.yaml")
 CONFIG_VARIABLE = "BATON_CONFIG"
+_LIVE_OVER = 20
 DEFAULT_INTERVAL = timedelta(minutes=5)
 TEMPLATE = "baton.yaml.template"
 
@@ -178,6 +179,7 @@ class SourceSettings(_Strict):
     disabled: frozenset[str] = frozenset()
     enabled: frozenset[str] = frozenset()
     live_from: Instant | dict[str, Instant] | None = None
+    live_over: int | None = Field(default=None, ge=0, le=60)
     limits: LimitSettings = LimitSettings()
     page_size: int = Field(default=100, ge=1, le=1000)
     system_actors: frozenset[str] = frozenset()
@@ -281,6 +283,13 @@ class SourceSettings(_Strict):
             return None
         return BearerToken(env=self.token_env, file=self.token_file, environ=environ)
 
+    @property
+    def live_over_days(self) -> int:
+        """Business days over which what waited at go-live opens: four weeks of an EHR in use, none of a test."""
+        if self.live_over is None:
+            return 0 if self.environment == "test" else _LIVE_OVER
+        return self.live_over
+
     def notes(self) -> Iterator[str]:
         """What ``check`` tells about settings that were left to their defaults."""
         if "timezone" not in self.model_fields_set:
@@ -356,6 +365,7 @@ class Settings(_Strict):
             opt_out_flags=source.opt_out.flags,
             live_from=said if isinstance(said, datetime) else live_from,
             live_from_rules=dict(said) if isinstance(said, dict) else {},
+            live_over=source.live_over_days,
             evidence_max_age_s=self.evidence.max_age.total_seconds(),
             aliases=source.aliases,
             base_url=source.base_url,

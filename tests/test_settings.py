@@ -236,6 +236,7 @@ calendar: {holidays: US}
     assert (facts.key, facts.completed_means, facts.evidence_max_age_s) == ("key1", "performed", 1800)
     assert facts.live_from == go_live
     assert facts.live_from_rules == {"rule-a": datetime(2026, 3, 1, tzinfo=UTC)}
+    assert facts.live_over == 20
     assert facts.disabled == {"confirm-visit"}
     assert facts.zone == ZoneInfo("America/New_York")
 
@@ -243,6 +244,7 @@ calendar: {holidays: US}
 def test_settings_without_a_file() -> None:
     found = settings.defaults("http://127.0.0.1:8080/fhir", environment="test", write_back=True)
     assert found.sources[0].name == "ehr"
+    assert found.source_facts(found.sources[0], "key1").live_over == 0  # testers see all at once
     with pytest.raises(SettingsError):
         settings.defaults("nonsense")
 

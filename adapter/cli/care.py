@@ -111,14 +111,17 @@ def show_explanation(told: dict[str, Any]) -> None:
 
 
 def baseline(context: typer.Context, json: bool = Json) -> None:
-    """List what is needed by the rules and older than go-live: no task is made for it; clean up by hand."""
+    """List what go-live left out as too old, to clean up by hand, and what opens in its turn after it."""
     with given.app(context) as app:
         rows = control.baseline(app)
     if json:
         as_json(rows)
         return
-    shown = [[row["rule"], row["focus"], (row["since"] or "")[:10], row["title"]] for row in rows]
-    table(["rule", "about", "since", "what"], shown, empty="nothing was left out")
+    shown = [
+        [row["rule"], row["focus"], (row["since"] or "")[:10], (row["opens"] or "never")[:10], row["title"]]
+        for row in rows
+    ]
+    table(["rule", "about", "since", "opens", "what"], shown, empty="nothing was left out")
 
 
 def withdraw(

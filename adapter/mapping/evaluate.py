@@ -17,7 +17,7 @@ from adapter.mapping import moments
 from adapter.mapping.calendar import Calendar
 from adapter.mapping.durations import Duration, Unit
 from adapter.mapping.finding import Finding, Step, Tri
-from adapter.mapping.moments import Outcome, Timing
+from adapter.mapping.moments import Mark, Outcome, Timing
 from adapter.mapping.renewal import renewal
 from adapter.mapping.rules import Rule
 from adapter.mapping.scope import Freshness, Scope, Seen
@@ -92,6 +92,7 @@ class _Dates:
     onset: datetime | None = None
     onset_gaps: frozenset[str] = NOTHING
     opens: Outcome = moments.UNKNOWN
+    in_turn: bool = False
     due: Outcome = moments.ABSENT
     ends: Outcome = moments.ABSENT
     steps: tuple[Step, ...] = ()
@@ -167,6 +168,7 @@ class _Evaluation:
             onset=dates.onset,
             opens=dates.opens.at,
             opens_known=dates.opens.known and dates.onset is not None and need.text is not None,
+            in_turn=dates.in_turn,
             due=dates.due.at,
             due_is_day=bool(dates.due.mark and dates.due.mark.counts_days),
             ends=dates.ends.at,
@@ -284,12 +286,37 @@ class _Evaluation:
         opened = task.opened_at if task and task.opened_at else None
         timing = Timing(self.scope, said, opened or self.now, opened is not None)
         opens = moments.opening(self.rule.opens, timing) if onset else Outcome(known=False, gaps=gaps)
+        turn = self._turn(opens, onset, timing) if opened is None else None
+        opens = Outcome(Mark(turn, counts_days=True)) if turn else opens
         said["opens"] = opens.at if opens.known else None
         actual = opened or max(self.now, opens.at or self.now)
         due = moments.due(self.rule.due, replace(timing, opened=actual))
         said["due"] = due.at
         ends = moments.latest(self.rule.ends, timing, whole_days=True) if self.rule.ends else moments.ABSENT
-        return _Dates(onset, gaps, opens, due, ends, self._steps(due.at))
+        return _Dates(onset, gaps, opens, turn is not None, due, ends, self._steps(due.at))
+
+    def _turn(self, opens: Outcome, onset: datetime | None, timing: Timing) -> datetime | None:
+        """What waited already when the source went live opens over the days after it, all of a person's at once.
+
+        None for what opens in its own time: what is urgent, what has a date of its own, what is newer or too old.
+        """
+        source = self.facts.chart.source
+        live_from = source.live_from_rules.get(self.rule.id, source.live_from)
+        if live_from is None or not opens.known or opens.at is None or opens.at >= live_from:
+            return None
+        if _priority(self.focus) in _HURRIED or self._too_old(onset):
+            return None
+        number = self._number_of_turn()
+        if not number or moments.stands_by_itself(self.rule.due, timing):
+            return None
+        first = self.calendar.after(live_from, Duration(number, Unit.BUSINESS_DAYS))
+        return self.calendar.opening(self.calendar.local(first).date())
+
+    def _number_of_turn(self) -> int:
+        """How many business days after go-live this person's turn is: the same at every look."""
+        chart = self.facts.chart
+        over = chart.source.live_over
+        return int(digest([chart.source.key, chart.person])[:8], 16) % over if over else 0
 
     def _onset(self) -> tuple[datetime | None, frozenset[str]]:
         """When the need arose, or the gaps because of which nobody knows."""

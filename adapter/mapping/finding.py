@@ -59,6 +59,7 @@ class Finding:
         errors: expressions that failed, without values; each counted once per rule and focus.
         onset: when the need arose.
         opens, opens_known: not before this. ``opens_known`` is false where it, the need or the onset is unknown.
+        in_turn: ``opens`` was put off: it waited at go-live already, and this person's turn comes then.
         due, due_is_day: until this (the end of that business day, where it is a day).
         ends, ended: moot after this; passed.
         old, too_old_reason: must not open: "max_age" or "live_from". Never closes anything.
@@ -85,6 +86,7 @@ class Finding:
     onset: datetime | None = None
     opens: datetime | None = None
     opens_known: bool = False
+    in_turn: bool = False
     due: datetime | None = None
     due_is_day: bool = False
     ends: datetime | None = None

@@ -93,6 +93,12 @@ def due(steps: Sequence[Moment], timing: Timing) -> Outcome:
     return Outcome(min(marks, key=lambda m: m.at, default=None), not unknown, _gaps(unknown))
 
 
+def stands_by_itself(steps: Sequence[Moment], timing: Timing) -> bool:
+    """Whether a due date hangs, or may hang, on anything but the opening: a visit ahead waits for nobody."""
+    others = (_step(step, timing, False) for step in steps if step.word != "opens")
+    return any(outcome.mark is not None or not outcome.known for outcome in others)
+
+
 def _due_mark(mark: Mark, timing: Timing) -> Mark:
     calendar = timing.scope.calendar
     at = calendar.last_closing(mark.at) if mark.counts_days else mark.at

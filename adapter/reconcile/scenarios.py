@@ -9,8 +9,9 @@ A file ``*.scenarios.yaml`` holds ``scenarios``, each a mapping:
   :data:`BASE` stands for the EHR's own address in absolute references.
 - ``patients``: the "Patient/id"s that are this one person, default Patient/p1
 - ``unknown``: types that cannot be read; ``declared_none``: types that the source has not
-- ``source``: settings of the source, as the configuration has them: completed_means, live_from, parameters,
-  environment, codes, opt_out, disabled, enabled; ``live_from`` is a date, or one for each rule
+- ``source``: settings of the source, as the configuration has them: completed_means, live_from, live_over,
+  parameters, environment, codes, opt_out, disabled, enabled; ``live_from`` is a date, or one for each rule;
+  ``live_over`` is 0 where none is given
 - ``expect``: the tasks, each ``{rule, focus}`` and, where it matters, due (a day or an instant), opens, title,
   reason, need, priority, group, patient, status, generation; ``none``: rules that have to stay silent;
   ``missing``: types that have to be asked for

@@ -24,6 +24,7 @@ def configure(folder: Path, base_url: str, **more: Any) -> Path:
         "name": "general",
         "base_url": base_url,
         "types": NO_EVIDENCE,
+        "live_over": 0,  # all work at once: a first load that has the most to write down
         "limits": {"calls_per_minute": 0},
         **more,
     }

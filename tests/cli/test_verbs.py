@@ -101,6 +101,24 @@ def test_a_first_day(baton: Run, config: str) -> None:
     assert baton("-c", config, "ledger", "export", "copy.db")[0] == 0
 
 
+def test_what_waited_at_go_live_is_listed_with_the_day_of_its_turn(
+    baton: Run, config: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    at_once = json.loads(baton("-c", config, "sync", "--dry-run", "--json")[1])["tasks"]["opened"]
+    path = tmp_path / config
+    whole = yaml.safe_load(path.read_text("utf-8"))
+    whole["sources"][0]["live_over"] = 10
+    path.write_text(yaml.safe_dump(whole), "utf-8")
+    assert baton("-c", config, "sync")[0] == 0
+    opened = json.loads(baton("-c", config, "tasks", "--json")[1])
+    waiting = [row for row in json.loads(baton("-c", config, "baseline", "--json")[1]) if row["opens"]]
+    # What still has to be read for somebody is read when the turn comes, and is not listed before.
+    assert opened and 0 < len(waiting) <= at_once - len(opened)
+    assert all(row["why"] == "live_over" for row in waiting)
+    assert {row["focus"] for row in waiting}.isdisjoint(task["focus"] for task in opened)
+    assert waiting[0]["opens"][:10] in baton("-c", config, "baseline")[1]
+
+
 def test_a_plan_is_written_of_what_is_still_true_and_nothing_else(
     baton: Run, config: str, sandbox: Sandbox, tmp_path: Path
 ) -> None:

@@ -223,6 +223,7 @@ class Ehr:
             "timezone": str(told.get("zone", ZONE)),
             "token_env": "BATON_TEST_TOKEN",
             "live_from": "2001-01-01",
+            "live_over": 0,
             "search": {type: f"_tag={RUN_TAG}|{self.run}" for type in TAGGED},
             "types": {type: "none" for type in told.get("declared_none") or ()},
             **(told.get("source") or {}),

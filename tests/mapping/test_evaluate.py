@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -325,6 +326,29 @@ def test_bounds_only_mark_as_old() -> None:
     before = judged(ORDER, source={"live_from": "2026-12-08T00:00:00-05:00"})
     assert (before.old, before.too_old_reason) == (True, "live_from")
     assert not judged(ORDER, source={"live_from": "2025-12-08T00:00:00-05:00"}).old
+
+
+def test_what_waited_at_go_live_opens_evenly_over_the_days_after_it() -> None:
+    made = shipped()
+    source = {"live_from": "2025-12-08T00:00:00-05:00", "live_over": 10}
+    one = chart(made, NOW, ORDER, source=source)
+    charts = [replace(one, person=f"Patient/{number}") for number in range(600)]
+    found = Counter(find(made, "schedule-referral", of, "ServiceRequest/o1").opens for of in charts)
+    days = sorted(at for at in found if at is not None)
+    assert [day.date().isoformat() for day in days] == [
+        "2025-12-04",  # the tenth who need not wait
+        *(f"2025-12-{day:02}" for day in (9, 10, 11, 12, 15, 16, 17, 18, 19)),
+    ]
+    assert max(found.values()) < 2 * min(found.values())
+
+
+def test_a_turn_moves_no_task_that_is_open_already() -> None:
+    made = shipped()
+    source = {"live_from": "2025-12-08T00:00:00-05:00", "live_over": 10}
+    one = replace(chart(made, NOW, ORDER, source=source), person="Patient/p1")
+    assert find(made, "schedule-referral", one, "ServiceRequest/o1").opens > one.now
+    open_one = replace(one, tasks=(task("schedule-referral", "ServiceRequest/o1", opened_at=OPENS),))
+    assert find(made, "schedule-referral", open_one, "ServiceRequest/o1").opens == OPENS
 
 
 def test_a_source_switches_rules_and_lists() -> None:
