@@ -287,7 +287,7 @@ def _about_orders(
             if now >= _business_days(ended, 5) and ended >= now - timedelta(days=14):
                 due = _business_days(now, 5)
                 yield _task(
-                    f"result {ref}", patient, "obtain-result", ref, now, due, f"Obtain the result of {words}"
+                    f"result {ref}", patient, "obtain-result", ref, now, due, f"Obtain the report of {words}"
                 )
 
 
