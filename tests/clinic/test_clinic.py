@@ -82,7 +82,8 @@ def test_a_pass_without_news_does_nothing(outcome: Outcome) -> None:
 
 def test_go_live_leaves_the_old_work_out(outcome: Outcome) -> None:
     assert outcome.unbounded, "the same rules without bounds open a backlog"
-    assert len(outcome.first) < len(outcome.unbounded) / 2, table(outcome)
+    assert len(outcome.first) < len(outcome.unbounded) / 10, table(outcome)
+    assert len(outcome.first) <= 2 * BOUND + sqrt(2 * BOUND), table(outcome)
 
 
 def test_the_copy_without_bounds_has_none(tmp_path: Path) -> None:
