@@ -26,6 +26,7 @@ from adapter.polling import (
     QuarantineRetry,
 )
 from adapter.polling.retry import Retried
+from adapter.references import parse_reference, patients_of
 from adapter.report import PassOptions, SourceReport, SyncReport
 from adapter.settings import Settings, SourceSettings
 from adapter.writeback.adopt import adopt
@@ -355,7 +356,24 @@ class Engine:
         for row in self.ledger.walks(self.settings.name):
             if row.blind:
                 lines.append(f"{row.type} cannot be read ({row.blind}): the rules that need it do nothing")
-        return [*lines, *self._unmapped()]
+        return [*lines, *self._unmapped(), *self._without_stay()]
+
+    def _without_stay(self) -> list[str]:
+        """Active orders whose encounter is nowhere to be found: silent, since they may be a ward's own."""
+        name, bases = self.settings.name, self.client.bases
+        read = self.ledger.read_for(name, "Encounter")
+        held = {one.ref for one in self.ledger.inventory(name, "Encounter")}
+        lost = 0
+        for body in self._bodies("ServiceRequest") if read else ():
+            stay = parse_reference(body.get("encounter"), bases)
+            if body.get("status") == "active" and (stay.local or stay.foreign) and stay.local not in held:
+                lost += not read.isdisjoint(patients_of(body, bases))
+        if not lost:
+            return []
+        return [
+            f"active orders whose encounter this EHR does not give: {lost}; nobody knows whether they were placed "
+            "in hospital, and no task opens for them"
+        ]
 
     def _unmapped(self) -> list[str]:
         """Codes that mean nothing to any rule, the most frequent first: silent, and perhaps a map is missing."""

@@ -230,6 +230,7 @@ REFUSED_READS = """
     SELECT type, patient, min(tried) FROM reads WHERE source = ? AND reason <> '' GROUP BY type ORDER BY type"""
 FORGET_REFUSED = """
     UPDATE reads SET reason = '' WHERE source = ? AND type = ? AND reason <> '' RETURNING patient"""
+READ_FOR = "SELECT patient FROM reads WHERE source = ? AND type = ? AND at IS NOT NULL AND reason = ''"
 READS_OF = "SELECT * FROM reads WHERE source = ? AND patient IN (SELECT value FROM json_each(?))"
 
 # --- charts

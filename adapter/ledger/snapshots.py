@@ -105,6 +105,11 @@ class Snapshots(Core):
         with self._reading() as db:
             return [rows.held(row) for row in db.execute(queries.INVENTORY, (source, type))]
 
+    def read_for(self, source: str, type: str) -> frozenset[str]:
+        """The patients for whom a type was read, and came."""
+        with self._reading() as db:
+            return frozenset(row[0] for row in db.execute(queries.READ_FOR, (source, type)))
+
     def inventory_of(self, source: str, refs: Iterable[str]) -> dict[str, Held]:
         """Version and digest of what is held of ``refs``, for a sweep to compare (F7)."""
         with self._reading() as db:
@@ -192,7 +197,9 @@ def _says_same(row: _Row, arrival: Arrival) -> bool:
 
 
 def _take_in(page: _Page, source: str, ref: str, row: _Row | None, arrival: Arrival) -> _Row:
-    told = row is None or not _says_same(row, arrival)
+    # What was read for somebody is no focus until the poll of its type shows it: that is news, too.
+    enters = row is not None and arrival.in_scope and not row.in_scope
+    told = row is None or enters or not _says_same(row, arrival)
     new = _values(source, ref, row, arrival)
     rows_now = page.inserts if row is None or row.new else page.updates
     if not new["body"] and ref in rows_now:  # twice in one page: the second one cannot be read

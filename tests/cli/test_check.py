@@ -69,6 +69,25 @@ def test_a_mapped_code_is_listed_no_more(
     assert "urn:lab|ODD" not in said and "urn:lab|RARE" in said
 
 
+def test_orders_whose_encounter_cannot_be_found_are_counted(
+    sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    referral = [{"coding": [{"system": "http://snomed.info/sct", "code": "3457005"}]}]
+    sandbox.put({"resourceType": "Encounter", "id": "e", "status": "finished", "class": {"code": "AMB"}, "subject": {"reference": "Patient/p"}})  # fmt: skip
+    for id, stay in (("lost", "Encounter/nowhere"), ("found", "Encounter/e")):
+        sandbox.put(_order(id, "ODD", category=referral, encounter={"reference": stay}))
+    config = _config(tmp_path, sandbox)
+    assert main(["-c", config, "sync"]) == 0
+    assert main(["-c", config, "check"]) == 0
+    assert "active orders whose encounter this EHR does not give: 1;" in capsys.readouterr().out
+    sandbox.put({"resourceType": "Encounter", "id": "nowhere", "status": "finished", "class": {"code": "AMB"}, "subject": {"reference": "Patient/p"}})  # fmt: skip
+    with App.open(load(Path(config))) as app:
+        app.engine("ehr").ledger.request_everyone("ehr", "sweep")
+    assert main(["-c", config, "sync"]) == 0
+    assert main(["-c", config, "check"]) == 0
+    assert "whose encounter" not in capsys.readouterr().out
+
+
 def test_what_is_paused_shows(sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = _config(tmp_path, sandbox)
     main(["-c", config, "sync"])

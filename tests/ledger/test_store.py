@@ -58,6 +58,16 @@ def test_another_version_or_element_set_of_the_same_content_wakes_nobody(ledger:
     assert ledger.stale_refs("ehr", "Appointment", "e3") == ["Appointment/1"]
 
 
+def test_what_was_read_for_somebody_wakes_when_its_poll_shows_it(ledger: Ledger) -> None:
+    """An order that evidence brought between two polls becomes a focus with the second: nothing else would wake."""
+    order = arrival("ServiceRequest/o1", "Patient/a", status="active")
+    ledger.store("ehr", [replace(order, in_scope=False)], cause="evidence")
+    ledger.commit_looks([result(look(ledger))])
+    shown = replace(order, sent_seq=5, received_seq=6, walk_seq=5)
+    assert ledger.store("ehr", [shown], cause="resource").changed == 1
+    assert persons(ledger.due_requests("ehr", at(0))) == {"Patient/a"}
+
+
 def test_the_same_version_under_another_element_set_is_kept_anew(ledger: Ledger) -> None:
     """F9: "nothing happens" needs same version, same content and same element set."""
     ledger.store("ehr", [arrival("Appointment/1", "Patient/a", status="booked")], cause="resource")
