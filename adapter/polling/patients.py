@@ -9,10 +9,12 @@ from datetime import datetime, timedelta
 from adapter.errors import ServerError
 from adapter.ledger import Arrival
 from adapter.polling.context import PollingContext
-from adapter.polling.reader import Batch, Reader, live
+from adapter.polling.reader import Batch, Look, Reader, Sighting, live
 from adapter.references import parse_reference
 
 FRESH = timedelta(days=1)
+NOBODY_FOUND = "404, and no other Patient is found"
+_CONTROLS = 3  # known Patients that are asked for before a 404 is believed
 _ROUNDS = 10  # how far links are followed: a person has at most ten Patients
 
 
@@ -79,17 +81,37 @@ class PatientReader:
     def _read(self, refs: list[str], report: PatientsReport) -> list[str]:
         """Read and store; the Patients that these are linked to."""
         batch = self._reader.read_all(refs)
-        for look in batch.missing:
-            batch.taken.arrivals.append(self._reader.tombstone(look))
+        missing, doubtful = self._missing(batch)
+        batch.refused.update(dict.fromkeys(doubtful, NOBODY_FOUND))
+        batch.taken.arrivals += [self._reader.tombstone(look) for look in missing]
         stored = self._reader.store(batch.taken, "resource")
         report.read += len(refs) - len(batch.refused)
         report.changed += stored.changed
-        report.gone += len(batch.gone) + len(batch.missing)
+        report.gone += len(batch.gone) + len(missing)
         report.errors += [
             f"Patients cannot be read ({why}) → baton check" for why in sorted(set(batch.refused.values()))
         ]
         self._record(refs, batch)
         return [other for arrival in live(batch.taken.arrivals) for other in self._links(arrival)]
+
+    def _missing(self, batch: Batch) -> tuple[list[Look], list[str]]:
+        """Of what is 404: who counts as deleted, and who does not, since no Patient at all is found (F18).
+
+        A sign-in that lost its scope, or a tenant header that got lost, answers so for everybody.
+        """
+        if not batch.missing or batch.gone or any(True for _ in live(batch.taken.arrivals)):
+            return batch.missing, []
+        refs = [look.ref for look in batch.missing]
+        if self._finds_another(refs):
+            return batch.missing, []
+        return [], refs
+
+    def _finds_another(self, missing: list[str]) -> bool:
+        """The control read: whether a Patient that is known is still found by id."""
+        context = self._context
+        known = context.ledger.alive(context.source, "Patient", limit=len(missing) + _CONTROLS)
+        others = [ref for ref in known if ref not in missing][:_CONTROLS]
+        return any(self._reader.look(ref).sighting is Sighting.THERE for ref in others)
 
     def _record(self, refs: list[str], batch: Batch) -> None:
         context, sight = self._context, batch.sight

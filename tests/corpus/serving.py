@@ -54,8 +54,9 @@ def rows_of(resources: Sequence[Resource]) -> list[tuple[str, str, str, bytes]]:
 
 
 def script_of(server_base: Any, rows: Sequence[tuple[str, str, str, bytes]], version: str = "R4") -> Script:
-    """Metadata of a version, searches and reads over rows."""
+    """Metadata of a version, searches and reads over rows; the people whom rows name are known by their ids."""
     held = Rows(server_base, list(rows))
+    patients = {f"Patient/{id}" for type, id, _, _ in rows if type == "Patient"}
     statement = capability(VERSIONS[version])
     if version == "DSTU2":
         statement["resourceType"] = "Conformance"
@@ -63,6 +64,12 @@ def script_of(server_base: Any, rows: Sequence[tuple[str, str, str, bytes]], ver
     def script(asked: Asked) -> Said | bytes | Mapping[str, Any]:
         if asked.path == "metadata":
             return statement
+        if asked.path.startswith("Patient/") and asked.path not in patients:
+            return {
+                "resourceType": "Patient",
+                "id": asked.path.partition("/")[2],
+                "meta": {"versionId": "1", "lastUpdated": stamp(0)},
+            }
         return held.read(asked) if "/" in asked.path else held.search(asked)
 
     return script

@@ -39,7 +39,7 @@ class Clinic:
     def __init__(self, sandbox: Sandbox, folder: Path) -> None:
         self.sandbox, self.folder, self.mappings = sandbox, folder, folder / "mappings"
         shutil.copytree(packaged("mappings"), self.mappings)
-        source = {"name": "general", "base_url": sandbox.base_url, "write_back": True}
+        source = {"name": "general", "base_url": sandbox.base_url, "write_back": True, "live_over": 0}
         config = {
             "namespace": "floods",
             "ledger": str(folder / "ledger.db"),

@@ -75,6 +75,29 @@ def test_a_patient_that_is_gone_or_unknown_becomes_a_tombstone(bench: Bench) -> 
     assert {one.state for one in held.values()} == {SnapshotState.DELETED}
 
 
+@pytest.mark.parametrize("known_before", [False, True])
+def test_a_404_for_every_patient_deletes_nobody(bench: Bench, known_before: bool) -> None:
+    for name in ("p1", "p2"):
+        bench.server.put(patient(name))
+    if known_before:
+        PatientReader(bench.context).refresh(["Patient/p1", "Patient/p2"])
+    bench.server.habits.refused = {"Patient": 404}
+    done = PatientReader(bench.context).refresh(["Patient/p1"], always=True)
+    assert done.gone == 0
+    assert done.errors == ["Patients cannot be read (404, and no other Patient is found) → baton check"]
+    states = {one.state for one in bench.ledger.snapshots("ehr", ["Patient/p1", "Patient/p2"]).values()}
+    assert states == ({SnapshotState.LIVE} if known_before else set())
+    bench.server.habits.refused = {}
+    assert PatientReader(bench.context).refresh(["Patient/p1"], always=True).errors == []
+
+
+def test_a_404_counts_while_another_patient_is_found(bench: Bench) -> None:
+    bench.server.put(patient("p1"))
+    PatientReader(bench.context).refresh(["Patient/p1"])
+    done = PatientReader(bench.context).refresh(["Patient/never"])
+    assert (done.gone, done.errors) == (1, [])
+
+
 def test_merged_patients_are_followed(bench: Bench) -> None:
     for name in ("p1", "p2", "p3"):
         bench.server.put(patient(name))
