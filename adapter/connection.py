@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from adapter import notes
+from adapter.errors import AccessRefused, NotFound, Rejected
 from adapter.fhir import Capability, FhirClient
 from adapter.fhirjson import dumps, loads
 from adapter.ledger import Ledger
@@ -29,10 +30,12 @@ from adapter.polling.sweep import Sweep, SweepReport
 from adapter.reconcile.reconciler import Looked, Reconciler
 from adapter.report import PassOptions, Progress, SourceReport, SyncReport, no_progress
 from adapter.settings import SourceSettings
+from adapter.writeback.codes import plan_system
 from adapter.writeback.deliver import Delivery, DeliverySettings
 from adapter.writeback.identity import WriterContext
 from adapter.writeback.owners import deleted, readback
 from adapter.writeback.report import Report
+from adapter.writeback.versions import number_in, same_version, taken_before, version_mark
 
 _SWEEP_AGAIN = timedelta(hours=1)
 ROUNDS = 5  # of write, read back, look again within one pass
@@ -160,7 +163,28 @@ class Connection:
         """A sweep has ended: what it found is kept, and own Tasks that the server lost are written again."""
         if report.lost:
             self.ledger.want(report.lost)
+        if report.type == "Task" and self.writer is not None:
+            self.ledger.want(self._plans_astray())
         self._keep_sweep(report)
+
+    def _plans_astray(self) -> list[str]:
+        """Care plans that the server does not have as they were acknowledged: no poll reads them, a delivery will."""
+        assert self.writer is not None
+        params = [("identifier", f"{plan_system(self.writer.namespace)}|"), ("_elements", "id,meta")]
+        there: dict[str, str] = {}  # id → which version
+        try:
+            for page in self.client.pages("CarePlan", [*params, ("_count", "200")]):
+                for entry in page.entries:
+                    body = entry.resource or {}
+                    there[str(body.get("id"))] = version_mark(number_in(body), body)
+        except (AccessRefused, NotFound, Rejected):
+            return []  # not searched here
+        held = [plan for plan in self.ledger.plans(self.settings.name) if plan.seen_version and not plan.gone]
+        return [
+            f"CarePlan/{plan.id}"
+            for plan in held
+            if not same_version(there.get(plan.id, ""), plan.seen_version)
+        ]
 
     def sweep_failed(self, report: SweepReport) -> None:
         """A sweep was cut short: it begins again in a while."""
@@ -239,16 +263,20 @@ class Connection:
                 return (deleted(task, now=chart.now),)
             if snapshot.state is SnapshotState.QUARANTINED:
                 return ()
+            mark = version_mark(snapshot.version, snapshot.body, snapshot.last_updated)
+            if same_version(mark, task.seen_version):
+                return ()
             return readback(
                 task,
                 snapshot.body,
-                snapshot.version,
+                mark,
                 written=chart.written,
                 attempts=chart.attempts,
                 now=chart.now,
                 system_actors=facts.system_actors,
                 bases=self.client.bases,
                 zone=facts.zone,
+                seen_before=taken_before(mark, self.ledger.task_events(task.id)),
             ).events
 
         return events

@@ -33,6 +33,8 @@ from adapter.reconcile.needs import Need, Verdict, need_key
 
 UNTOUCHED_DAYS = 2  # business days after which a marked, untouched task closes by itself
 QUIET = timedelta(days=30)  # a care plan without open work ends after this
+#: Versions that leave nothing to restore; a stale save and a server that went back do (F13, F18).
+_AS_IT_WAS = frozenset({"acknowledged", "own write, answer lost", "same values"})
 _RECHECK = timedelta(days=1)
 _SOON = timedelta(hours=1)
 _MONTH = timedelta(days=30)
@@ -120,7 +122,7 @@ class Deciding:
     def _take_in(self, task: Task) -> None:
         for event in self._read_back(task, self.chart):
             self._add(event)
-            if event.kind is not EventKind.CONFIRMED:
+            if event.kind is not EventKind.CONFIRMED or event.why not in _AS_IT_WAS:
                 self.wants.add(f"Task/{task.id}")
                 self._want_plan(self.rows[task.id])
 

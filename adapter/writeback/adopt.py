@@ -7,7 +7,7 @@ identifier only the one under the derived id is ours, the others are copies: rep
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
 from typing import Any
@@ -22,14 +22,25 @@ from adapter.writeback.arrivals import Keeper, WholeKeeper, arrival
 from adapter.writeback.bookkeeping import CLOSERS, bookkeeping_in, input_value, inputs, mark_of
 from adapter.writeback.context import meaning_of
 from adapter.writeback.identity import WriterContext
-from adapter.writeback.owners import PERSONAL, deleted, parse_time, values_of, version_mark
+from adapter.writeback.owners import (
+    PERSONAL,
+    SEEN_BEFORE,
+    confirmed,
+    deleted,
+    parse_time,
+    values_of,
+)
+from adapter.writeback.versions import number_in, same_version, taken_before, version_mark
 
 _NOT_ON_THE_TASK = ("touched_at", "marked_at", "turned")  # what only events know
 
 
 @dataclass(slots=True)
 class AdoptReport:
-    """What was found: counts, and ids of Tasks that carry our identifier without being ours."""
+    """What was found: counts, and ids of Tasks that carry our identifier without being ours.
+
+    ``lost`` are ids of Tasks that were acknowledged, and that nobody deleted, and that are not there.
+    """
 
     tasks: int = 0
     plans: int = 0
@@ -37,6 +48,7 @@ class AdoptReport:
     gone: int = 0
     copies: list[str] = field(default_factory=list)
     unreadable: int = 0
+    lost: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +68,15 @@ def adopt(
 ) -> AdoptReport:
     """Read every Task and CarePlan of the namespace, and make the ledger's rows say what stands there.
 
-    Everything found new wakes its patient; afterwards the source counts as adopted.
+    Everything found new wakes its patient; what the EHR lost, or has in a version from before, is written again.
+    Afterwards the source counts as adopted.
     """
     report = AdoptReport()
     keep = keeper or WholeKeeper(client.bases)
     found = _tasks(writer, client, keep, zone, now, report)
     held = {task.id: task for task in ledger.tasks(writer.source)}
-    events = [event for one in found.values() for event in _adopting(one, held, now, report)]
+    known = {id: ledger.task_events(id) for id in held if id in found}
+    events = [event for one in found.values() for event in _adopting(one, held, known, now, report)]
     events += _missing(client, held, found, now, report)
     ledger.append(events)
     fresh = {event.task for event in events}
@@ -73,6 +87,7 @@ def adopt(
     ledger.request(writer.source, sorted(patients), "adopted")
     for plan in _plans(writer, client, zone):
         _adopt_plan(ledger, plan, report)
+    _write_again(ledger, writer.source, {one.task for one in events if one.why == SEEN_BEFORE} | report.lost)
     row = ledger.source(writer.source)
     if row is not None:
         ledger.save_source(replace(row, adopted=True))
@@ -169,7 +184,7 @@ def _tasks(
             body = entry.resource
             if body is None or body.get("resourceType") != "Task" or not identifier_in(body, system):
                 continue
-            version = version_mark(_version(body), body)
+            version = version_mark(number_in(body), body)
             task = task_row(
                 body,
                 version,
@@ -189,16 +204,34 @@ def _tasks(
                 date=page.date or now,
                 sent_seq=page.sent_seq,
                 received_seq=page.received_seq,
-                version=_version(body),
+                version=number_in(body),
             )
             found[task.id] = _Found(task, stored)
     return found
 
 
-def _adopting(one: _Found, held: Mapping[str, Task], now: datetime, report: AdoptReport) -> Iterator[Event]:
+def _write_again(ledger: Ledger, source: str, tasks: set[str]) -> None:
+    """What the EHR lost, or has in a version from before, is wished for again: each delivery looks first (F18)."""
+    if tasks:
+        plans = [f"CarePlan/{plan.id}" for plan in ledger.plans(source) if not plan.gone]
+        ledger.want([*(f"Task/{id}" for id in tasks), *plans])
+
+
+def _adopting(
+    one: _Found,
+    held: Mapping[str, Task],
+    known: Mapping[str, Sequence[Event]],
+    now: datetime,
+    report: AdoptReport,
+) -> Iterator[Event]:
     row = held.get(one.task.id)
-    if row is not None and row.seen_version == one.task.seen_version:
+    if row is not None and same_version(row.seen_version, one.task.seen_version):
         report.known += 1
+        return
+    before = taken_before(one.task.seen_version, known.get(one.task.id, ()))
+    if row is not None and before:  # the EHR went back; the ledger knows more
+        report.known += 1
+        yield confirmed(row, one.task.seen_version, now=now, why=SEEN_BEFORE)
         return
     report.tasks += 1
     without = () if row is None else _NOT_ON_THE_TASK
@@ -228,7 +261,7 @@ def _missing(
             report.gone += 1
             yield deleted(row, now=now)
         except NotFound:
-            continue
+            report.lost.add(id)
 
 
 def _plans(writer: WriterContext, client: FhirClient, zone: tzinfo) -> Iterator[Plan]:
@@ -263,14 +296,14 @@ def _plan_row(body: Json, system: str, source: str, bases: Bases, zone: tzinfo) 
         started=_time(period.get("start"), zone),
         ended=_time(period.get("end"), zone),
         mapping=mapping.removeprefix("urn:baton:mapping:"),
-        seen_version=version_mark(_version(body), body),
+        seen_version=version_mark(number_in(body), body),
         gone=status == "entered-in-error",
     )
 
 
 def _adopt_plan(ledger: Ledger, plan: Plan, report: AdoptReport) -> None:
     held = ledger.plan(plan.id)
-    if not plan.patient or (held is not None and held.seen_version == plan.seen_version):
+    if not plan.patient or (held is not None and same_version(held.seen_version, plan.seen_version)):
         return
     report.plans += 1
     ledger.save_plan(replace(plan, row_version=held.row_version if held else 0))
@@ -332,12 +365,6 @@ def _period(body: Json, name: str) -> str:
 def _touched(body: Json, now: datetime) -> datetime:
     meta = body.get("meta")
     return (_time(meta.get("lastUpdated")) if isinstance(meta, Mapping) else None) or now
-
-
-def _version(body: Json) -> str | None:
-    meta = body.get("meta")
-    version = meta.get("versionId") if isinstance(meta, Mapping) else None
-    return version if isinstance(version, str) else None
 
 
 def _time(value: Any, zone: tzinfo = UTC) -> datetime | None:

@@ -50,9 +50,9 @@ class Reading:
             answer = self._sender.read(f"Task/{task.id}")
         except ServerError as fault:
             return Found(fault=fault)
-        if answer is not None or not task.open:
+        if answer is not None or not (task.open or task.seen_version):
             return Found(answer)
-        return self._of_needs([task])
+        return self._of_needs([task])  # a closed one that the EHR lost is made again, too (F18)
 
     def _of_needs(self, tasks: Sequence[Task]) -> Found:
         """The Tasks of some needs in one search: their identifiers tell whose each is."""

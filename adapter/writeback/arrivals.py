@@ -14,7 +14,8 @@ from adapter.fhirjson import digest
 from adapter.ledger.records import Arrival
 from adapter.model import SnapshotState
 from adapter.references import NO_BASES, Bases, patients_of
-from adapter.writeback.owners import parse_time, version_mark
+from adapter.writeback.owners import parse_time
+from adapter.writeback.versions import number_in, version_mark
 
 Json = Mapping[str, Any]
 
@@ -102,9 +103,7 @@ def arrival_of(answer: Answer, keeper: Keeper, *, now: datetime) -> Arrival:
 def mark_of_answer(answer: Answer) -> str:
     """The version by which a look knows what was read: that in the body, else the ETag, else a digest."""
     body = answer.resource or {}
-    meta = body.get("meta")
-    said = meta.get("versionId") if isinstance(meta, Mapping) else None
-    return version_mark(said if isinstance(said, str) else answer.version, body)
+    return version_mark(number_in(body) or answer.version, body)
 
 
 def arrival(

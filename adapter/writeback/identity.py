@@ -188,15 +188,18 @@ class _Claim:
                 raise
             return self._write(None, None, adopt=not self.row.adopted, quiet=None, refused=fault)
         mark = mark_in(answer) if answer else None
-        adopt = not self.row.adopted
         quiet = None
         if mark is not None:
             why = self._foreign(mark)
             if why and not self.take_over:
                 raise Unsafe(f"{self.row.name}: {why}", remedy=TAKE_OVER)
             if why:
-                adopt, quiet = True, self.now + TAKE_OVER_WAIT
+                quiet = self.now + TAKE_OVER_WAIT
                 self.ledger.drop_outbox(self.row.name)
+                self._read_anew()
+        if self.take_over and self.row.suspect:
+            self._read_anew()
+        adopt = not self.row.adopted
         return self._write(answer, mark, adopt=adopt, quiet=quiet)
 
     def _found(self) -> Answer | None:
@@ -214,11 +217,15 @@ class _Claim:
                     remedy="if so, let a person agree to it with --take-over",
                 ) from None
             if self.row.device:
-                self._suspect_rows()
+                self._read_anew()
             return None
 
-    def _suspect_rows(self) -> None:
-        self.row = replace(self.row, adopted=False)
+    def _read_anew(self) -> None:
+        """A person agreed that the EHR, or this ledger, was put back: all of it is read from the beginning."""
+        for walk in self.ledger.walks(self.row.name):
+            fresh = replace(walk, watermark=None, known_at=None, known_seq=0)
+            self.ledger.save_walk(replace(fresh, anchor_ref="", anchor_updated=None, place=None))
+        self.row = replace(self.row, adopted=False, suspect="", reread_day="")
 
     def _foreign(self, mark: Mark) -> str:
         """Why the mark that stands there is not that of this ledger as it is now; "" where it is."""
@@ -310,7 +317,9 @@ class _Claim:
                 self.client.update({**held, **device, "meta": device["meta"]}, version=answer.version or "")
             else:
                 self._create(device)
-        except Conflict:
+        except Conflict as fault:
+            if answer is None and self._absent(device["id"]):
+                return fault  # no PUT creates here: each has to name a version (Helios can be set so)
             return self._met(device, tries)
         except OutcomeUnknown:
             self._look_again(device)
@@ -343,12 +352,16 @@ class _Claim:
         try:
             self.client.put_new(device, only_if_absent=True)
         except Conflict:
-            try:
-                self.client.read("Device", device["id"])
-            except (Gone, NotFound):
-                self.client.put_new(device, only_if_absent=False)
-            else:
+            if not self._absent(device["id"]):
                 raise
+            self.client.put_new(device, only_if_absent=False)
+
+    def _absent(self, id: str) -> bool:
+        try:
+            self.client.read("Device", id)
+        except (Gone, NotFound):
+            return True
+        return False
 
     def _look_again(self, device: dict[str, Any]) -> None:
         wanted = mark_of_device(device)

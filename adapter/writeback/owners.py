@@ -20,6 +20,7 @@ from adapter.fhirjson import digest
 from adapter.model import Event, EventKind, Json, Task, TaskStatus
 from adapter.references import NO_BASES, Bases, parse_reference
 from adapter.writeback.codes import BUSINESS_STATUS, BUSINESS_STATUSES, codings
+from adapter.writeback.versions import same_version
 
 #: Elements that a person may own, by the name under which ``Task.mine`` and written values know them.
 PERSONAL = ("status", "owner", "business_status", "due")
@@ -27,6 +28,8 @@ PERSONAL = ("status", "owner", "business_status", "due")
 UNSAID = "?"
 #: How a stale save is named in an event's ``why``; delivery counts the restoring by it.
 STALE = "stale save:"
+#: How the return of an older version is named in an event's ``why``: the server went back, nobody edited (F18).
+SEEN_BEFORE = "a version seen before"
 _STATUSES = frozenset(status.value for status in TaskStatus)
 _DAY = re.compile(r"^\d{4}-\d{2}-\d{2}$")
 
@@ -94,7 +97,7 @@ NOTHING = ReadBack()
 def readback(
     task: Task,
     body: Json,
-    version: str | None,
+    mark: str,
     *,
     written: Mapping[str, frozenset[str]],
     attempts: Sequence[str] | Mapping[str, Sequence[str]] = (),
@@ -102,33 +105,32 @@ def readback(
     system_actors: Collection[str] = (),
     bases: Bases = NO_BASES,
     zone: tzinfo = UTC,
-    seen: Collection[str] = (),
+    seen_before: bool = False,
 ) -> ReadBack:
     """What a person changed in the EHR's Task since the version that the row has taken in.
 
     Args:
         task: the ledger's row.
         body: the whole Task as the EHR has it (meta may be missing).
-        version: its version; None or "" where the server numbers none (a digest stands in for it).
+        mark: which version that is, as :func:`adapter.writeback.versions.version_mark` has it.
         written: "Task/id#element" → digests of all that Baton ever wrote there.
         attempts: digests of writes whose answer was lost: of this task, or as a chart has them, by "Task/id".
         now: the source's time.
         system_actors: references (or meta.source) that route work: what they set starts no task (F66).
         bases: the source's own URLs.
         zone: in which a due day is a day.
-        seen: versions seen before the present one: their return is the server's regression, no edit (F18).
+        seen_before: the row took that version in before the present one: the server went back, no edit (F18).
     """
-    mark = version_mark(version, body)
-    if task.gone or mark == task.seen_version:
+    if task.gone or same_version(mark, task.seen_version):
         return NOTHING
     if body.get("status") == TaskStatus.ENTERED_IN_ERROR or not _still_ours(task, body):
         return ReadBack((deleted(task, now=now, version=mark, why=_why_gone(body)),))
     lost = attempts.get(f"Task/{task.id}", ()) if isinstance(attempts, Mapping) else attempts
     if attempt_digest(body, bases, zone) in lost:
         return ReadBack((confirmed(task, mark, now=now, why="own write, answer lost"),), ours=True)
-    if mark in seen:
+    if seen_before:
         return ReadBack(
-            (confirmed(task, mark, now=now, why="a version seen before"),),
+            (confirmed(task, mark, now=now, why=SEEN_BEFORE),),
             _differing(task, body, bases, zone),
         )
     return _compared(task, body, mark, _Look(written, now, frozenset(system_actors), bases, zone))
@@ -149,17 +151,6 @@ def confirmed(task: Task, version: str, *, now: datetime, why: str = "acknowledg
     return Event(
         task=task.id, kind=EventKind.CONFIRMED, at=now, set={"seen_version": version, **more}, why=why
     )
-
-
-def version_mark(version: str | None, body: Json) -> str:
-    """The version, or "#" and a digest of the content where the server numbers none.
-
-    The digest is over what is kept of our own Tasks, too: without narrative and contained resources.
-    """
-    if version:
-        return version
-    dropped = ("meta", "text", "contained")
-    return "#" + digest({name: part for name, part in body.items() if name not in dropped})
 
 
 def values_of(body: Json, bases: Bases = NO_BASES, zone: tzinfo = UTC) -> dict[str, str]:

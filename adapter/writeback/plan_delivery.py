@@ -18,6 +18,7 @@ from adapter.writeback.normalise import content_digest, diff_text
 from adapter.writeback.render_plan import PlanTask, person_ended, render_plan
 from adapter.writeback.report import Report
 from adapter.writeback.sending import Sender, about_references
+from adapter.writeback.versions import same_version
 
 TRIES = 2
 
@@ -52,7 +53,7 @@ class PlanDelivery:
 
     def _still_ours(self, plan: Plan, base: Answer) -> bool:
         body = base.resource or {}
-        foreign = mark_of_answer(base) != plan.seen_version
+        foreign = not same_version(mark_of_answer(base), plan.seen_version)
         ours = identifier_in(body, codes.plan_system(self.contexts.writer.namespace))
         if foreign and (not ours or (person_ended(plan, body) and plan.seen_version)):
             self._given_up(plan, str(body.get("status", plan.status)))
@@ -76,7 +77,7 @@ class PlanDelivery:
         changed: list[str] = []
         if held is not None:
             version = mark_of_answer(base) if base else ""
-            foreign = version != plan.seen_version
+            foreign = not same_version(version, plan.seen_version)
             rendered, changed, given_up = self.sender.settle(self.row.target, rendered, held, foreign=foreign)
             self.report.errors += [
                 f"{self.row.target}: {path} is changed back again and again; left alone" for path in given_up
@@ -165,7 +166,8 @@ class PlanDelivery:
             self._park(fault.codes() or f"status {fault.status}")
             return
         seen = self.sender.examine(resource, self.now)
-        self.sender.refused |= {ref: self.now + timedelta(days=1) for ref in seen.elsewhere | seen.gone}
+        refused = seen.elsewhere | seen.gone | seen.lost
+        self.sender.refused |= {ref: self.now + timedelta(days=1) for ref in refused}
         self.sender.ledger.later(self.row.target, self.now, failed=False)
         if any(ref.startswith("Task/") for ref in seen.gone):
             self.sender.ask_look(plan.patient)

@@ -146,12 +146,20 @@ def _merge_activities(result: dict[str, Any], own: Json, ids: set[str], ctx: Ren
     entries: list[Any] = list(held) if isinstance(held, list) else []
     wanted = {_pointed(one, ctx): one for one in own.get("activity", [])}
     present = {_pointed(one, ctx) for one in entries}
-    kept = [one for one in entries if not _is_dropped(one, ids, wanted, ctx)]
+    kept = [_linked(one, wanted, ctx) for one in entries if not _is_dropped(one, ids, wanted, ctx)]
     missing = [one for ref, one in wanted.items() if ref not in present]
-    if missing or len(kept) != len(entries):
+    if missing or kept != entries:
         result["activity"] = kept + missing
     if not result.get("activity", True):
         del result["activity"]
+
+
+def _linked(one: Any, wanted: Mapping[str, Any], ctx: RenderContext) -> Any:
+    """An activity with its link, where it was named by identifier for a while: its Task was refused, and stands now."""
+    new = wanted.get(_pointed(one, ctx))
+    if new is None or parse_reference(one.get("reference"), ctx.bases).local:
+        return one
+    return {**one, "reference": new["reference"]} if new["reference"].get("reference") else one
 
 
 def _is_dropped(one: Any, ids: set[str], wanted: Mapping[str, Any], ctx: RenderContext) -> bool:

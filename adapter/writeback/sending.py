@@ -37,9 +37,13 @@ REWRITES = 3  # the third rewrite of one element is the last, and reported (F29)
 
 @dataclass(slots=True)
 class Refused:
-    """What reading the references of a refused resource showed."""
+    """What reading the references of a refused resource showed.
+
+    ``gone`` was deleted, or is no longer known; ``lost`` are Tasks that are not known though nobody deleted them.
+    """
 
     gone: set[str] = field(default_factory=set)
+    lost: set[str] = field(default_factory=set)
     elsewhere: set[str] = field(default_factory=set)
 
 
@@ -196,8 +200,8 @@ class Sender:
     def examine(self, resource: Json, now: datetime) -> Refused:
         """Read every literal reference of a refused resource by id.
 
-        What is gone becomes a tombstone in the ledger; what cannot stand on this server (another origin, a
-        type that it does not have) is *elsewhere*.
+        What is gone becomes a tombstone in the ledger, what the server lost of our own is wished for again; what
+        cannot stand on this server (another origin, a type that it does not have) is *elsewhere*.
         """
         result = Refused()
         for ref in sorted(_literal(resource)):
@@ -212,11 +216,15 @@ class Sender:
             except (Gone, NotFound) as fault:
                 if _no_such_type(fault):
                     result.elsewhere.add(found.local)
+                elif kind == "Task" and fault.issues and not isinstance(fault, Gone):
+                    result.lost.add(found.local)  # a lost write, and no person's deletion (F18)
                 elif isinstance(fault, Gone) or fault.issues:
                     result.gone.add(found.local)
                     self._bury(found.local, sent, now)
             except (AccessRefused, Rejected):
                 result.elsewhere.add(found.local)
+        if result.lost:
+            self.ledger.want(result.lost)
         return result
 
     def _bury(self, ref: str, sent: int, now: datetime) -> None:

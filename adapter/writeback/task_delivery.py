@@ -25,11 +25,11 @@ from adapter.writeback.owners import (
     deleted,
     value_digest,
     values_of,
-    version_mark,
 )
 from adapter.writeback.render import render_task
 from adapter.writeback.report import Report
 from adapter.writeback.sending import Sender, about_references
+from adapter.writeback.versions import number_in, same_version, version_mark
 
 TRIES = 3  # a refused reference is examined, the rest sent again at most so often
 CONFLICTS = 3  # a conflict after a fresh read, so often, is no conflict of versions (F21)
@@ -81,7 +81,7 @@ class TaskDelivery:
         """The row, if the version that was read has entered it; else the look comes first."""
         body = base.resource or {}
         version = mark_of_answer(base)
-        if version == task.seen_version:
+        if same_version(version, task.seen_version):
             return task
         zone = self.contexts.settings.source.zone
         if attempt_digest(body, self.sender.client.bases, zone) in self._attempts(task):
@@ -130,8 +130,8 @@ class TaskDelivery:
             self._end(task)
             return None
         if not self.contexts.settings.create or not self.contexts.writer.fenced:
-            why = "not offered" if not self.contexts.settings.create else "no mark of who writes here"
-            self._park(f"creating is refused: {why}")
+            unfenced = f"no mark of who writes here can be kept (Device: {self.contexts.writer.unfenced})"
+            self._park(f"creating is refused: {unfenced if self.contexts.settings.create else 'not offered'}")
             return None
         if self._stands_elsewhere(task):
             return None
@@ -177,7 +177,7 @@ class TaskDelivery:
 
     def _adopted(self, body: dict[str, Any]) -> list[Event]:
         source = self.contexts.settings.source
-        version = version_mark(str((body.get("meta") or {}).get("versionId") or ""), body)
+        version = version_mark(number_in(body), body)
         found = task_row(
             body,
             version,
@@ -301,6 +301,7 @@ class TaskDelivery:
             self.row.target, sent=self.row.wanted, version=event.set["seen_version"], events=[event]
         )
         self.sender.store(found, cause="own-write", now=self.now)
+        self.sender.refused.pop(self.row.target, None)  # it stands now, and may be named
         self.report.written["Task"] += 1
         self._want_plan(task)
 
@@ -374,9 +375,9 @@ class TaskDelivery:
             self._again()
             return
         day = self.now + timedelta(days=1)
-        self.sender.refused |= {ref: day for ref in seen.elsewhere | seen.gone}
+        found_some = seen.elsewhere | seen.gone | seen.lost
+        self.sender.refused |= dict.fromkeys(found_some, day)
         self.sender.ledger.later(self.row.target, self.now, failed=False)
-        found_some = seen.elsewhere or seen.gone
         self._write(task, base, tries - 1 if found_some else 0)  # all there: once more, as it is
 
     def _park(self, safe: str) -> None:

@@ -99,6 +99,23 @@ def test_nothing_is_asked_for_while_the_opening_lies_ahead() -> None:
     assert decide(chart(), ahead).missing == frozenset()
 
 
+@pytest.mark.parametrize(
+    ("why", "goes_out"),
+    [
+        ("a version seen before", True),
+        ("stale save: due", True),
+        ("same values", False),
+        ("acknowledged", False),
+    ],
+)
+def test_what_the_server_or_a_stale_screen_took_back_goes_out_again(why: str, goes_out: bool) -> None:
+    """The row is as it was, and the EHR is not: only a write mends that (F13, F18)."""
+    held = opened()
+    task = held.tasks[0].id
+    event = Event(task, EventKind.CONFIRMED, NOW, {"seen_version": "1"}, why)
+    assert (f"Task/{task}" in decide(held, finding(), read_back=(event,)).wants) is goes_out
+
+
 def test_what_may_close_a_task_that_stands_is_asked_for_though_it_would_not_open_yet() -> None:
     """A new answer moves the opening ahead, and is itself what the task waits for."""
     ahead = finding(satisfied=Tri.UNKNOWN, missing=frozenset({"Encounter"}), opens=NOW + timedelta(days=3))

@@ -19,6 +19,7 @@ from adapter.writeback.adopt import AdoptReport, adopt
 from adapter.writeback.deliver import Delivery, DeliverySettings, Report
 from adapter.writeback.identity import WriterContext, claim
 from adapter.writeback.owners import deleted, readback
+from adapter.writeback.versions import version_mark
 
 START = datetime(2025, 11, 28, 12, tzinfo=UTC)
 DUE = datetime(2025, 12, 5, 22, tzinfo=UTC)
@@ -133,7 +134,7 @@ class Bench:
         found = readback(
             row,
             held.body,
-            held.version,
+            version_mark(held.version, held.body, held.last_updated),
             written=written,
             attempts=attempts,
             now=self.clock.now(),
