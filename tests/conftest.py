@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,13 +27,14 @@ class FhirServer:
     """A running FHIR server, and the means to do there what the people at an EHR do.
 
     ``ehr`` is a plain httpx client on the server's base (paths without a first slash); it shares no code with
-    the client that is tested.
+    the client that is tested. ``headers`` are what every request there needs: a tenant of the test's own.
     """
 
     kind: str
     base_url: str
     token: str
     ehr: httpx.Client
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def put(self, resource: dict[str, Any], **headers: str) -> dict[str, Any]:
         """PUT a resource under its id and give it back as stored."""
@@ -104,8 +106,9 @@ _SECOND = (pytest.mark.server, pytest.mark.helios)
 def fhir_server(request: pytest.FixtureRequest) -> Iterator[FhirServer]:
     """Each FHIR server that Baton's tests run against. A real one lives for the whole run: use ids of your own."""
     if request.param.startswith("helios"):
-        with _ehr(request.getfixturevalue(request.param).base_url) as ehr:
-            yield FhirServer(request.param, str(ehr.base_url).rstrip("/"), "", ehr)
+        tenant = {"X-Tenant-ID": f"t{secrets.token_hex(6)}"}  # an empty server for each test
+        with _ehr(request.getfixturevalue(request.param).base_url, tenant) as ehr:
+            yield FhirServer(request.param, str(ehr.base_url).rstrip("/"), "", ehr, tenant)
         return
     if request.param == "hapi":
         with _ehr(request.getfixturevalue("hapi").base_url) as ehr:
@@ -120,10 +123,11 @@ def fhir_server(request: pytest.FixtureRequest) -> Iterator[FhirServer]:
         yield FhirServer("sandbox", str(ehr.base_url).rstrip("/"), TOKEN, ehr)
 
 
-def _ehr(base_url: str) -> httpx.Client:
+def _ehr(base_url: str, headers: Mapping[str, str] | None = None) -> httpx.Client:
+    always = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/fhir+json"}
     return httpx.Client(
         base_url=base_url.rstrip("/") + "/",
-        headers={"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/fhir+json"},
+        headers={**always, **(headers or {})},
         timeout=60.0,
         trust_env=False,
     )

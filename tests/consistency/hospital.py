@@ -95,7 +95,7 @@ def stay(id: str = "e1", who: str = "p1", **more: Any) -> dict[str, Any]:
 
 @lru_cache(maxsize=8)
 def _edition(folder: str, stamp: int) -> Edition:
-    return load_edition(parse_settings(_text({}, folder and {"mappings": folder}), Path("baton.yaml")))
+    return load_edition(parse_settings(_text({}, {"mappings": folder} if folder else {}), Path("baton.yaml")))
 
 
 def edition(folder: Path | None = None) -> Edition:
@@ -104,9 +104,9 @@ def edition(folder: Path | None = None) -> Edition:
     return _edition(str(folder or ""), stamp)
 
 
-def _text(source: Mapping[str, Any], top: Mapping[str, Any] | str = "") -> str:
+def _text(source: Mapping[str, Any], top: Mapping[str, Any]) -> str:
     one = {"name": "general", "base_url": "http://127.0.0.1:1/fhir", "write_back": True, **source}
-    return yaml.safe_dump({"namespace": "n1", "ledger": "ledger.db", "sources": [one], **dict(top or {})})
+    return yaml.safe_dump({"namespace": "n1", "ledger": "ledger.db", "sources": [one], **top})
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from adapter.errors import Unsafe
 from adapter.sandbox import Habits
+from adapter.sandbox.store import State
 from tests.consistency.hospital import DAY, HOUR, START, Hospital, hospital, order, patient, text, visit
 
 
@@ -145,12 +147,10 @@ def test_f18_a_lost_write_is_written_again_and_no_person_deleted_it(waiting: Hos
     assert town.there(lost)["status"] == "requested" and town.only().open
 
 
-def _without(state: object, *refs: str) -> object:
-    import copy
-
+def _without(state: State, *refs: str) -> State:
     left = copy.deepcopy(state)
     for ref in refs:
-        left.chains.pop(ref, None)  # type: ignore[attr-defined]
+        left.chains.pop(ref, None)
     return left
 
 
@@ -201,15 +201,15 @@ def test_f33_a_search_that_does_not_show_our_tasks_loses_no_edit(waiting: Hospit
 
 def test_f34_a_copy_of_our_task_is_neither_touched_nor_read(waiting: Hospital) -> None:
     town = waiting
-    copy = town.ehr.duplicate(f"Task/{town.only().id}")
-    town.ehr.edit(f"Task/{copy['id']}", status="completed")
-    versions = len(town.ehr.versions(f"Task/{copy['id']}"))
+    twin = town.ehr.duplicate(f"Task/{town.only().id}")
+    town.ehr.edit(f"Task/{twin['id']}", status="completed")
+    versions = len(town.ehr.versions(f"Task/{twin['id']}"))
     town.sync(passing=DAY)
     assert town.only().open
     town.ehr.edit("ServiceRequest/o1", status="revoked")
     town.sync(passing=HOUR)
     assert town.there()["status"] == "cancelled"
-    assert len(town.ehr.versions(f"Task/{copy['id']}")) == versions
+    assert len(town.ehr.versions(f"Task/{twin['id']}")) == versions
 
 
 @pytest.mark.parametrize(

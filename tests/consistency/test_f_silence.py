@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, timedelta
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from tests.consistency.hospital import DAY, HOUR, START, Hospital, hospital, ord
 
 
 @pytest.fixture
-def rejected(town: Hospital) -> Iterator[Hospital]:
+def rejected(town: Hospital) -> Hospital:
     """She has rejected the one task that there is, and Baton knows it."""
     town.ehr.put(patient())
     town.ehr.put(order())

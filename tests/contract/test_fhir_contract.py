@@ -21,7 +21,7 @@ IDS = "urn:baton:tests:id"
 QUICK = Limits(retries=0, total_s=60)
 
 
-#: Servers without a PUT that only creates, and without references that are enforced, tokens and search caches.
+#: No PUT that only creates, no references that are enforced, no tokens, no search cache.
 HELIOS = ("helios", "helios_postgres")
 _PLAIN_PUT: set[str] = set()
 
@@ -31,7 +31,12 @@ def connect(server: FhirServer, token: str | None = None) -> FhirClient:
     if server.kind in HELIOS:
         _PLAIN_PUT.add(server.base_url)
     return FhirClient(
-        server.base_url, token=lambda: sign_in, limits=QUICK, clock=SystemClock(), seq=Sequence()
+        server.base_url,
+        headers=server.headers,
+        token=lambda: sign_in,
+        limits=QUICK,
+        clock=SystemClock(),
+        seq=Sequence(),
     )
 
 

@@ -222,6 +222,7 @@ class Ehr:
             "write_back": True,
             "timezone": str(told.get("zone", ZONE)),
             "token_env": "BATON_TEST_TOKEN",
+            "headers": dict(self.server.headers),
             "live_from": "2001-01-01",
             "live_over": 0,
             "search": {type: f"_tag={RUN_TAG}|{self.run}" for type in TAGGED},

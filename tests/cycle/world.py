@@ -48,6 +48,7 @@ class World:
             "write_back": True,
             "timezone": "UTC",
             "token_env": "BATON_TEST_TOKEN",
+            "headers": dict(self.server.headers),
             "search": {t: tag for t in ("Appointment", "ServiceRequest", "CoverageEligibilityResponse")},
             **more,
         }

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -30,7 +30,8 @@ BUILD_LIMIT_S = 1500.0
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 15.0
 PARAMETERS = "org/hl7/fhir/r4/model/sp/search-parameters.json"
-RESOURCES = "ca/uhn/hapi/fhir/hapi-fhir-validation-resources-r4"
+RESOURCES = "hapi-fhir-validation-resources-r4"
+HAPI = Path(__file__).resolve().parent / "hapi/target/lib"
 CLUSTERS = ("/usr/lib/postgresql", "/usr/local/pgsql")
 
 Backend = Literal["sqlite", "postgres"]
@@ -58,7 +59,7 @@ def missing(backend: Backend = "sqlite") -> str:
     if not binary().is_file():
         return "Helios is not built: python -m tests.servers.helios"
     if _parameters() is None:
-        return "the R4 search parameters are missing: run the HAPI tests once, they bring them"
+        return "the R4 search parameters are missing: python -m tests.servers.helios brings them"
     if backend == "postgres" and _postgres() is None:
         return "PostgreSQL is not installed (initdb was not found)"
     return ""
@@ -103,11 +104,15 @@ def _cargo(target: Path) -> None:
 class HeliosServer:
     """One Helios: ``with HeliosServer("postgres") as server: … server.base_url``.
 
-    Everything it stores is gone when it stops. It asks for no token.
+    Everything it stores is gone when it stops. It asks for no token unless it is told to.
+
+    Args:
+        switches: further settings by their environment variables, such as ``{"HFS_VALIDATION_MODE": "enforce"}``.
     """
 
-    def __init__(self, backend: Backend = "sqlite") -> None:
+    def __init__(self, backend: Backend = "sqlite", *, switches: Mapping[str, str] | None = None) -> None:
         self.backend: Backend = backend
+        self._switches = dict(switches or {})
         self.port = 0
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._cluster: _Cluster | None = None
@@ -148,7 +153,7 @@ class HeliosServer:
         return [*where, "--database-url", database, "--data-dir", str(data)]
 
     def _environment(self) -> dict[str, str]:
-        said = {"HFS_LOG_LEVEL": "warn", "HFS_SEED_CONFORMANCE": "false"}
+        said = {"HFS_LOG_LEVEL": "warn", "HFS_SEED_CONFORMANCE": "false", **self._switches}
         return {**said, "HFS_STORAGE_BACKEND": "postgres"} if self.backend == "postgres" else said
 
     def _wait(self) -> None:
@@ -239,12 +244,25 @@ def _postgres() -> Path | None:
 
 def _parameters() -> bytes | None:
     """R4's search parameters: the crate does not bring them, HAPI's validation resources do."""
-    repository = Path(os.environ.get("MAVEN_REPO") or Path.home() / ".m2/repository") / RESOURCES
-    for jar in sorted(repository.glob("*/*.jar"), reverse=True):
+    repository = Path.home() / ".m2/repository/ca/uhn/hapi/fhir" / RESOURCES
+    found = [*HAPI.glob(f"{RESOURCES}-*.jar"), *repository.glob("*/*.jar")]
+    for jar in sorted(found, key=lambda path: path.name, reverse=True):
         with zipfile.ZipFile(jar) as packed:
             if PARAMETERS in packed.namelist():
                 return packed.read(PARAMETERS)
     return None
+
+
+def _bring_parameters() -> None:
+    """Where the search parameters are not here yet: HAPI's build brings the archive that holds them."""
+    if _parameters() is not None:
+        return
+    from tests.servers import hapi
+
+    try:
+        hapi.build()
+    except hapi.HapiUnavailable as reason:
+        raise HeliosUnavailable(f"the R4 search parameters cannot be had: {reason}") from None
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -274,7 +292,9 @@ def main() -> int:
     try:
         if not binary().is_file():
             sys.stdout.write(f"building Helios {VERSION} once, some minutes …\n")
+            sys.stdout.flush()
         build()
+        _bring_parameters()
     except (HeliosUnavailable, subprocess.TimeoutExpired) as reason:
         sys.stderr.write(f"{reason}\n")
         return 1
