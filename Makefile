@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 
-.PHONY: demo test test-servers bench check lint types layers wheel clean
+.PHONY: demo test test-servers chaos bench check lint types layers wheel clean
 .DEFAULT_GOAL := demo
 
 $(STAMP): requirements.lock pyproject.toml
@@ -28,6 +28,13 @@ test: $(STAMP)
 test-servers: $(STAMP)
 	$(BIN)/python -m tests.servers.helios
 	BATON_REQUIRE_HELIOS=1 $(BIN)/python -m pytest -m "helios or long"
+
+# Kills of Baton and of HAPI, and passes through a proxy that loses and breaks things, in numbers; CI runs a tenth.
+# A failure prints its seed: BATON_CHAOS_SEED=… repeats it.
+KILLS ?= 200
+FAULTS ?= 200
+chaos: $(STAMP)
+	BATON_REQUIRE_HAPI=1 BATON_KILLS=$(KILLS) BATON_FAULTS=$(FAULTS) $(BIN)/python -m pytest -s tests/chaos
 
 # Every figure of speed, each as a ratio to a floor measured in the same run; writes var/bench.json.
 bench: $(STAMP)
