@@ -48,7 +48,7 @@ def _tasks(outcome: Outcome) -> Iterator[str]:
     for code in [*outcome.codes, ""]:
         days = outcome.by_day(code)
         yield f"{code or 'all':<32}{mean(days):>8.1f}{median(days):>8.1f}{max(days):>8}{sum(days):>8}"
-    yield f"open at the end: {outcome.open_at_end}"
+    yield f"open at the end: {outcome.open_at_end}; held since they came and went too often: {outcome.held}"
 
 
 def _closed(outcome: Outcome) -> Iterator[str]:
