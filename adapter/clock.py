@@ -38,7 +38,8 @@ class SystemClock:
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        time.sleep(max(0.0, seconds))
+        if seconds > 0:  # even a sleep of nothing gives the processor away
+            time.sleep(seconds)
 
 
 class Stopping(Exception):

@@ -1,16 +1,21 @@
-"""Delivery: from the outbox to the EHR, one resource at a time, Tasks before care plans.
+"""Delivery: from the outbox to the EHR, one write at a time, Tasks before care plans.
 
 Each delivery reads the resource first. A version that the ledger has not taken in is stored, a look is asked
 for, and the delivery ends (F2); the attempt is committed before it is sent (F15); what was read is the base
 of the update, and its version the If-Match. No HTTP inside a transaction of the ledger.
+
+While one write is on its way, the next one is prepared, and the answer before it taken in: the EHR is what is waited
+for. The next is sent only when the one before has been answered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 from adapter.errors import (
     AccessRefused,
@@ -21,7 +26,7 @@ from adapter.errors import (
     ServerError,
     Unsafe,
 )
-from adapter.fhir import FhirClient
+from adapter.fhir import Answer, FhirClient
 from adapter.ledger import LeaseTaken, Ledger, OutboxRow
 from adapter.writeback import codes
 from adapter.writeback.ahead import FEWEST, ReadAhead, Reading
@@ -30,7 +35,7 @@ from adapter.writeback.contexts import Contexts, DeliverySettings
 from adapter.writeback.identity import WriterContext
 from adapter.writeback.plan_delivery import PlanDelivery
 from adapter.writeback.report import Report
-from adapter.writeback.sending import Sender
+from adapter.writeback.sending import Sender, Steps, Write
 from adapter.writeback.task_delivery import TaskDelivery
 from adapter.writeback.valid import NotRenderable
 
@@ -40,6 +45,27 @@ VERIFY_EVERY_S = 60.0
 GIVE_UP_AFTER = 3  # failures in a row: the server is down, not the resource
 BACKOFF_S = 30.0
 BACKOFF_CAP_S = 3600.0
+
+
+@dataclass(slots=True)
+class _Begun:
+    """A delivery that has begun: the write that it wants now, and the answer to it that is awaited."""
+
+    row: OutboxRow
+    steps: Steps
+    write: Write | None = None
+    answer: Future[Answer] | None = None
+
+
+@dataclass(slots=True)
+class _Round:
+    """What the deliveries of one round share."""
+
+    now: datetime
+    report: Report
+    dry_run: bool
+    pool: ThreadPoolExecutor
+    under_way: _Begun | None = None
 
 
 @dataclass(slots=True)
@@ -77,16 +103,26 @@ class Delivery:
             report.errors.append(f"nothing is written until {self.writer.quiet_until:%H:%M:%S} (take-over)")
             return report
         self._verified, self._in_a_row = float("-inf"), 0
-        done: set[str] = set()
-        while rows := self._due(now, done):
-            contexts = Contexts(self.ledger, self.settings, self.writer, self.client.bases)
-            with ExitStack() as stack:
-                reading = self._reading(rows, stack)
-                for row in rows:
-                    done.add(row.target)
-                    if not self._one(row, contexts, now, report, reading, dry_run=dry_run):
-                        return report
+        with ThreadPoolExecutor(1, thread_name_prefix="write") as pool:
+            self._rounds(_Round(now, report, dry_run, pool))
         return report
+
+    def _rounds(self, round: _Round) -> None:
+        """Batch after batch, until nothing is due or the round has to end."""
+        done: set[str] = set()
+        while rows := self._due(round.now, done):
+            contexts = Contexts(self.ledger, self.settings, self.writer, self.client.bases)
+            try:
+                with ExitStack() as stack:
+                    reading = self._reading(rows, stack)
+                    for row in rows:
+                        done.add(row.target)
+                        if not self._one(row, contexts, reading, round):
+                            return
+            finally:
+                goes_on = self._finish(round)
+            if not goes_on:
+                return
 
     def _reading(self, rows: Sequence[OutboxRow], stack: ExitStack) -> Reading:
         """How what stands there is read: ahead, where many Tasks wait."""
@@ -109,35 +145,85 @@ class Delivery:
         tasks = [row for row in fresh if row.target.startswith("Task/")]
         return tasks or fresh
 
-    def _one(
-        self,
-        row: OutboxRow,
-        contexts: Contexts,
-        now: datetime,
-        report: Report,
-        reading: Reading,
-        *,
-        dry_run: bool,
-    ) -> bool:
-        """Deliver one resource; False where the round has to end."""
+    def _one(self, row: OutboxRow, contexts: Contexts, reading: Reading, round: _Round) -> bool:
+        """Prepare one resource's write, and send it once the one before is answered; False where the round ends."""
         self.client.clock.sleep(0.0)  # a service that was told to stop ends between two resources
         if self._paused(row):
             return True
-        try:
-            if not dry_run:
+        begun = _Begun(row, self._steps(row, contexts, reading, round))
+
+        def first() -> Write:
+            if not round.dry_run:
                 self._verify()
-            self._deliver(row, contexts, now, report, reading, dry_run=dry_run)
+            return next(begun.steps)
+
+        goes_on = self._advance(begun, first, round)
+        if begun.write is None or not goes_on:
+            return goes_on
+        return self._send(begun, round)
+
+    def _steps(self, row: OutboxRow, contexts: Contexts, reading: Reading, round: _Round) -> Steps:
+        now, report, dry_run = round.now, round.report, round.dry_run
+        if row.target.startswith("Task/"):
+            return TaskDelivery(self._sender, contexts, row, now, report, dry_run, reading).steps()
+        return PlanDelivery(self._sender, contexts, row, now, report, dry_run).steps()
+
+    def _advance(self, begun: _Begun, step: Callable[[], Write], round: _Round) -> bool:
+        """Let a delivery go on to its next write, or to its end; False where the round has to end."""
+        begun.write = None
+        try:
+            begun.write = step()
+        except StopIteration:
+            self._in_a_row = 0
         except ServerError as fault:
-            return self._failed(row, fault, now, report, dry_run=dry_run)
+            return self._failed(begun.row, fault, round)
         except NotRenderable as fault:
-            report.errors.append(f"{row.target}: {fault.message}")
-            if not dry_run:
-                self.ledger.park(row.target, "not valid")
-                report.parked += 1
+            round.report.errors.append(f"{begun.row.target}: {fault.message}")
+            if not round.dry_run:
+                self.ledger.park(begun.row.target, "not valid")
+                round.report.parked += 1
         except LeaseTaken:
-            return True
-        self._in_a_row = 0
+            pass
         return True
+
+    def _send(self, begun: _Begun, round: _Round) -> bool:
+        """Send a write; what came before it is answered by then, and taken in while this one is on its way."""
+        before, round.under_way = round.under_way, None
+        if before is not None and not _went_well(before):
+            if not self._take_in(before, round):  # what went wrong there may end the round
+                begun.steps.close()
+                return False
+            before = None
+        if self._begin(begun, round):
+            round.under_way = begun
+        return before is None or self._take_in(before, round)
+
+    def _begin(self, begun: _Begun, round: _Round) -> bool:
+        """Commit the attempt and send it; False where somebody else is at it."""
+        write = begun.write
+        assert write is not None
+        try:
+            self._sender.begin(write)
+        except LeaseTaken:
+            begun.steps.close()
+            return False
+        begun.answer = round.pool.submit(self._sender.put, write)
+        return True
+
+    def _take_in(self, begun: _Begun, round: _Round) -> bool:
+        """Wait for the answer and let the delivery end, with whatever more it sends; False where the round ends."""
+        while begun.answer is not None:
+            awaited, begun.answer = begun.answer, None
+            goes_on = self._advance(begun, partial(_answered, begun.steps, awaited), round)
+            if begun.write is None or not goes_on:
+                return goes_on
+            self._begin(begun, round)
+        return True
+
+    def _finish(self, round: _Round) -> bool:
+        """Take in what is on its way still; False where the round has to end."""
+        before, round.under_way = round.under_way, None
+        return before is None or self._take_in(before, round)
 
     def _paused(self, row: OutboxRow) -> bool:
         """Whether a person paused the rule of an open task; what ended goes out all the same."""
@@ -146,33 +232,17 @@ class Delivery:
         task = self.ledger.task(row.target.removeprefix("Task/"))
         return task is not None and task.open and task.rule in self.settings.paused
 
-    def _deliver(
-        self,
-        row: OutboxRow,
-        contexts: Contexts,
-        now: datetime,
-        report: Report,
-        reading: Reading,
-        *,
-        dry_run: bool,
-    ) -> None:
-        if row.target.startswith("Task/"):
-            TaskDelivery(self._sender, contexts, row, now, report, dry_run, reading).run()
-        else:
-            PlanDelivery(self._sender, contexts, row, now, report, dry_run).run()
-
     def _verify(self) -> None:
         ticks = self.client.clock.monotonic()
         if ticks - self._verified >= VERIFY_EVERY_S:
             self.writer.verify()
             self._verified = ticks
 
-    def _failed(
-        self, row: OutboxRow, fault: ServerError, now: datetime, report: Report, *, dry_run: bool
-    ) -> bool:
+    def _failed(self, row: OutboxRow, fault: ServerError, round: _Round) -> bool:
+        now, report = round.now, round.report
         report.errors.append(f"{row.target}: {fault}")
         report.failed += 1
-        if dry_run:
+        if round.dry_run:
             return not isinstance(fault, AccessRefused | RetryableError)
         if isinstance(fault, AccessRefused):
             report.refused = True
@@ -195,6 +265,20 @@ class Delivery:
         held = self.ledger.outbox_row(row.target)
         # An attempt that was answered with a refusal has changed nothing; an unknown one stays unknown.
         self.ledger.later(row.target, at, answered=bool(held and held.state == "leased"), failed=failed)
+
+
+def _went_well(begun: _Begun) -> bool:
+    """Wait for the answer: whether it is one."""
+    return begun.answer is not None and begun.answer.exception() is None
+
+
+def _answered(steps: Steps, answer: Future[Answer]) -> Write:
+    """Give a delivery its answer, or the fault that came instead."""
+    try:
+        given = answer.result()
+    except ServerError as fault:
+        return steps.throw(fault)
+    return steps.send(given)
 
 
 def backoff(failures: int) -> timedelta:

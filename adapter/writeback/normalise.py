@@ -40,7 +40,7 @@ def normal(value: Any, bases: Bases = NO_BASES) -> Any:
 
 def same(one: Any, other: Any, bases: Bases = NO_BASES) -> bool:
     """Whether two values say the same. Lists are compared as sets with repetitions."""
-    return _key(one, bases) == _key(other, bases)
+    return canonical(one) == canonical(other) or _key(one, bases) == _key(other, bases)
 
 
 def differs(

@@ -17,7 +17,7 @@ from adapter.writeback.contexts import Contexts
 from adapter.writeback.normalise import content_digest, diff_text
 from adapter.writeback.render_plan import PlanTask, person_ended, render_plan
 from adapter.writeback.report import Report
-from adapter.writeback.sending import Sender, about_references
+from adapter.writeback.sending import Sender, Steps, about_references
 from adapter.writeback.versions import same_version
 
 TRIES = 2
@@ -25,9 +25,7 @@ TRIES = 2
 
 @dataclass(slots=True)
 class PlanDelivery:
-    """One CarePlan's delivery; :meth:`run` ends it in the ledger whatever happens, or raises a
-    ServerError.
-    """
+    """One CarePlan's delivery; :meth:`steps` end it in the ledger whatever happens, or raise a ServerError."""
 
     sender: Sender
     contexts: Contexts
@@ -36,7 +34,7 @@ class PlanDelivery:
     report: Report
     dry_run: bool = False
 
-    def run(self) -> None:
+    def steps(self) -> Steps:
         """Deliver. A plan that a person ended or deleted is not written again."""
         plan = self.sender.ledger.plan(self.row.target.partition("/")[2])
         if plan is None or plan.gone:
@@ -49,7 +47,7 @@ class PlanDelivery:
             return
         if base is not None and not self._still_ours(plan, base):
             return
-        self._write(plan, base, TRIES)
+        yield from self._write(plan, base, TRIES)
 
     def _still_ours(self, plan: Plan, base: Answer) -> bool:
         body = base.resource or {}
@@ -69,7 +67,7 @@ class PlanDelivery:
         self.sender.ledger.done(self.row.target, sent=self.row.wanted, version="")
         self.sender.ask_look(plan.patient)
 
-    def _write(self, plan: Plan, base: Answer | None, tries: int) -> None:
+    def _write(self, plan: Plan, base: Answer | None, tries: int) -> Steps:
         held = (base.resource or {}) if base else None
         rendered, names_tasks = self._rendered(plan, held)
         if held is None and not self._may_create(plan, names_tasks):
@@ -90,7 +88,7 @@ class PlanDelivery:
         if self.dry_run:
             self.report.differences.append(diff_text(held, rendered, self.sender.client.bases))
             return
-        self._send(plan, rendered, base, tries)
+        yield from self._send(plan, rendered, base, tries)
 
     def _rendered(self, plan: Plan, held: Json | None) -> tuple[dict[str, Any], bool]:
         tasks = self.contexts.tasks_of(plan)
@@ -114,16 +112,16 @@ class PlanDelivery:
             return False
         return True
 
-    def _send(self, plan: Plan, resource: dict[str, Any], base: Answer | None, tries: int) -> None:
+    def _send(self, plan: Plan, resource: dict[str, Any], base: Answer | None, tries: int) -> Steps:
         digest = content_digest({name: part for name, part in resource.items() if name != "meta"})
         try:
-            answer = self.sender.send(self.row, resource, base, digest=digest, values={}, now=self.now)
+            answer = yield self.sender.ready(self.row, resource, base, digest=digest, values={}, now=self.now)
         except Conflict as fault:
-            self._conflict(plan, base, fault, tries)
+            yield from self._conflict(plan, base, fault, tries)
         except Gone:
             self._given_up(plan, plan.status)
         except (Rejected, NotFound) as fault:
-            self._refused(plan, resource, base, fault, tries)
+            yield from self._refused(plan, resource, base, fault, tries)
         else:
             self._confirm(resource, answer)
 
@@ -140,7 +138,7 @@ class PlanDelivery:
         self.sender.ledger.done(self.row.target, sent=self.row.wanted, version=version)
         self.report.written["CarePlan"] += 1
 
-    def _conflict(self, plan: Plan, base: Answer | None, fault: Conflict, tries: int) -> None:
+    def _conflict(self, plan: Plan, base: Answer | None, fault: Conflict, tries: int) -> Steps:
         """Somebody was quicker: merge anew once, then at the next pass (F36)."""
         self.sender.ledger.later(self.row.target, self.now, failed=False, round=True)
         if tries <= 0 or about_references(fault):
@@ -154,11 +152,11 @@ class PlanDelivery:
         if found is None and base is None:
             self.sender.plain_create = True
         if found is None or self._still_ours(plan, found):
-            self._write(plan, found, tries - 1)
+            yield from self._write(plan, found, tries - 1)
 
     def _refused(
         self, plan: Plan, resource: dict[str, Any], base: Answer | None, fault: ServerError, tries: int
-    ) -> None:
+    ) -> Steps:
         """An activity whose Task is gone is a deletion to look at, and the plan is rendered without it
         (F35).
         """
@@ -171,7 +169,7 @@ class PlanDelivery:
         self.sender.ledger.later(self.row.target, self.now, failed=False)
         if any(ref.startswith("Task/") for ref in seen.gone):
             self.sender.ask_look(plan.patient)
-        self._write(plan, base, tries - 1)
+        yield from self._write(plan, base, tries - 1)
 
     def _park(self, safe: str) -> None:
         self.report.parked += 1

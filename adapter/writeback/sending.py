@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -47,6 +47,25 @@ class Refused:
     elsewhere: set[str] = field(default_factory=set)
 
 
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A write that is ready to go: over the version that was read (``base``), or the first one.
+
+    ``digest`` and ``values`` are what the attempt is known by, and what it sets, should its answer be lost.
+    """
+
+    target: str
+    resource: Json
+    base: Answer | None
+    digest: str
+    values: Mapping[str, str]
+    at: datetime
+
+
+#: A delivery, step by step: it gives the writes that it wants, and takes their answers, or their faults, in.
+Steps = Generator[Write, Answer, None]
+
+
 @dataclass(slots=True)
 class Sender:
     """Speaks to one source for all deliveries of a process; remembers what the source refuses."""
@@ -83,7 +102,7 @@ class Sender:
             raise NotFhir(f"{self.source}: reading of {kind} brought another one", status=answer.status)
         return answer
 
-    def send(
+    def ready(
         self,
         row: OutboxRow,
         resource: Json,
@@ -92,22 +111,41 @@ class Sender:
         digest: str,
         values: Mapping[str, str],
         now: datetime,
-    ) -> Answer:
-        """Commit the attempt, then send: an update over the version that was read, or a create.
+    ) -> Write:
+        """What is to be sent.
 
         Raises:
-            LeaseTaken, ServerError: as the ledger and the client say.
+            Rejected: nothing guards an update where the server numbers no versions.
         """
         if base is not None and not base.version:
-            issue = Issue("error", "not-supported", server_code="no-version")  # nothing to guard it by
+            issue = Issue("error", "not-supported", server_code="no-version")
             raise Rejected(f"{self.source}: no version to update over", issues=[issue], source=self.source)
+        return Write(row.target, resource, base, digest, values, now)
+
+    def begin(self, write: Write) -> None:
+        """Commit the attempt, before it is sent (F15).
+
+        Raises:
+            LeaseTaken: another delivery of this resource is under way.
+        """
         self.ledger.begin(
-            row.target, digest=digest, values=values, at=now, incarnation=self.writer.incarnation
+            write.target,
+            digest=write.digest,
+            values=write.values,
+            at=write.at,
+            incarnation=self.writer.incarnation,
         )
-        if base is None:
+
+    def put(self, write: Write) -> Answer:
+        """Send: an update over the version that was read, or a create. Touches no ledger.
+
+        Raises:
+            ServerError: as the client says.
+        """
+        if write.base is None:
             only_if_absent = self.settings.only_if_absent is not False and not self.plain_create
-            return self.client.put_new(resource, only_if_absent=only_if_absent)
-        return self.client.update(resource, version=base.version or "")
+            return self.client.put_new(write.resource, only_if_absent=only_if_absent)
+        return self.client.update(write.resource, version=write.base.version or "")
 
     def answered(self, answer: Answer, target: str) -> Answer | None:
         """The answer with body and version, read again where it lacks them; None where it cannot be had."""

@@ -28,7 +28,7 @@ from adapter.writeback.owners import (
 )
 from adapter.writeback.render import render_task
 from adapter.writeback.report import Report
-from adapter.writeback.sending import Sender, about_references
+from adapter.writeback.sending import Sender, Steps, about_references
 from adapter.writeback.versions import number_in, same_version, version_mark
 
 TRIES = 3  # a refused reference is examined, the rest sent again at most so often
@@ -39,7 +39,7 @@ _ESSENTIAL = ("focus", "for", "basedOn")
 
 @dataclass(slots=True)
 class TaskDelivery:
-    """One Task's delivery; :meth:`run` ends it in the ledger whatever happens, or raises a ServerError."""
+    """One Task's delivery; :meth:`steps` end it in the ledger whatever happens, or raise a ServerError."""
 
     sender: Sender
     contexts: Contexts
@@ -50,7 +50,7 @@ class TaskDelivery:
     reading: Reading | None = None
     _stood: Found | None = None
 
-    def run(self) -> None:
+    def steps(self) -> Steps:
         """Deliver. A ServerError that leaves here has changed nothing, or its outcome is unknown."""
         task = self.sender.ledger.task(self.row.target.partition("/")[2])
         if task is None or task.gone or self._pointless(task):
@@ -66,7 +66,7 @@ class TaskDelivery:
         base = self._stood.answer
         ready = self._taken_in(task, base) if base else self._absent(task)
         if ready is not None:
-            self._write(ready, base, TRIES)
+            yield from self._write(ready, base, TRIES)
 
     def _pointless(self, task: Task) -> bool:
         """Opened and closed before anything was sent: nothing is sent (F17)."""
@@ -194,7 +194,7 @@ class TaskDelivery:
 
     # ---- writing ----
 
-    def _write(self, task: Task, base: Answer | None, tries: int) -> None:
+    def _write(self, task: Task, base: Answer | None, tries: int) -> Steps:
         held = (base.resource or {}) if base else None
         rendered = self._rendered(task, held)
         changed: list[str] = []
@@ -212,7 +212,7 @@ class TaskDelivery:
             return
         if foreign:
             self.sender.count_rewrites(self.row.target, rendered, changed)
-        self._send(task, rendered, base, tries)
+        yield from self._send(task, rendered, base, tries)
 
     def _rendered(self, task: Task, held: Json | None) -> dict[str, Any]:
         words = self.sender.ledger.words([task.id]).get(task.id, Words())
@@ -259,18 +259,20 @@ class TaskDelivery:
                 values[f"{name.strip()}:restored"] = value_digest(theirs.get(name.strip(), ""))
         return values
 
-    def _send(self, task: Task, resource: dict[str, Any], base: Answer | None, tries: int) -> None:
+    def _send(self, task: Task, resource: dict[str, Any], base: Answer | None, tries: int) -> Steps:
         zone, bases = self.contexts.settings.source.zone, self.sender.client.bases
         digest = attempt_digest(resource, bases, zone)
         values = self._values(task, resource, base)
         try:
-            answer = self.sender.send(self.row, resource, base, digest=digest, values=values, now=self.now)
+            answer = yield self.sender.ready(
+                self.row, resource, base, digest=digest, values=values, now=self.now
+            )
         except Conflict as fault:
-            self._conflict(task, base, fault, tries)
+            yield from self._conflict(task, base, fault, tries)
         except Gone:
             self._was_deleted(task)
         except (Rejected, NotFound) as fault:
-            self._refused(task, resource, base, fault, tries)
+            yield from self._refused(task, resource, base, fault, tries)
         else:
             self._confirm(task, resource, answer, digest)
 
@@ -325,7 +327,7 @@ class TaskDelivery:
 
     # ---- refusals ----
 
-    def _conflict(self, task: Task, base: Answer | None, fault: Conflict, tries: int) -> None:
+    def _conflict(self, task: Task, base: Answer | None, fault: Conflict, tries: int) -> Steps:
         """Another version than the one read (409, 412): take it in, and look again."""
         if about_references(fault):
             raise fault
@@ -337,7 +339,7 @@ class TaskDelivery:
         if found is None and base is None and not self.sender.plain_create and tries > 0:
             self.sender.plain_create = True  # If-Match "0" creates nothing here (Helios)
             self.sender.ledger.later(self.row.target, self.now, failed=False)
-            self._write(task, None, 0)
+            yield from self._write(task, None, 0)
         elif found is not None and (base is None or found.version != base.version):
             self._look_first(task, found)
         elif self.row.failures + 1 >= CONFLICTS:
@@ -353,7 +355,7 @@ class TaskDelivery:
         base: Answer | None,
         fault: ServerError,
         tries: int,
-    ) -> None:
+    ) -> Steps:
         """The content is refused: for a reference that does not resolve, or for what only a person can
         mend.
         """
@@ -378,7 +380,7 @@ class TaskDelivery:
         found_some = seen.elsewhere | seen.gone | seen.lost
         self.sender.refused |= dict.fromkeys(found_some, day)
         self.sender.ledger.later(self.row.target, self.now, failed=False)
-        self._write(task, base, tries - 1 if found_some else 0)  # all there: once more, as it is
+        yield from self._write(task, base, tries - 1 if found_some else 0)  # all there: once more, as it is
 
     def _park(self, safe: str) -> None:
         self.report.parked += 1

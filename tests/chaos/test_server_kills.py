@@ -28,6 +28,7 @@ from tests.conftest import TOKEN
 from tests.servers import hapi as launcher
 
 KILLS = max(1, int(os.environ.get("BATON_KILLS", "20")) // 20)
+ONLY = os.environ.get("BATON_CHAOS_RUN", "")
 SAVED_MS = 500  # H2's own default: what it acknowledged since the last save is lost
 MOMENTS: tuple[Moment, ...] = ("before", "between", "after")
 

@@ -300,6 +300,11 @@ class Ward:
         print(
             *self.proxy.log[first:][-400:], "edits:", story.told, "said:", *self.faults_said[-30:], sep="\n"
         )
+        with self.app() as app:
+            print("waiting to be written:", *app.ledger.outbox(), "open:", sep="\n")
+            there = self.versions()
+            for task in app.ledger.tasks(open_only=True):
+                print(task.patient, task.id, task.status, task.seen_version, there.get(f"Task/{task.id}"))
 
     # --- what has to hold
 
