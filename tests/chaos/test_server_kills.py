@@ -62,7 +62,7 @@ def test_the_end_is_the_same_though_the_server_is_killed(
     began, seen = time.monotonic(), Counter[str]()
     with at(server.base_url) as ehr, Proxy(server.base_url) as proxy:
         wanted = end_without((ehr, proxy))
-        for run in range(1, KILLS + 1):
+        for run in (int(ONLY),) if ONLY else range(1, KILLS + 1):
             ward = Ward.made(ehr, proxy, tmp_path / f"run{run}", f"{chaos_seed}/hapi-kill/{run}")
             Crash(server, ward, Story.drawn(ward.seed), Random(f"crash/{ward.seed}")).run(wanted, seen)
             print(

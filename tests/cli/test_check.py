@@ -30,6 +30,11 @@ def _order(id: str, code: str, **more: Any) -> dict[str, Any]:
     }
 
 
+def _stay(id: str) -> dict[str, Any]:
+    seen = {"resourceType": "Encounter", "status": "finished", "class": {"code": "AMB"}}
+    return {**seen, "id": id, "subject": {"reference": "Patient/p"}}
+
+
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     with Sandbox() as server:
@@ -73,14 +78,14 @@ def test_orders_whose_encounter_cannot_be_found_are_counted(
     sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     referral = [{"coding": [{"system": "http://snomed.info/sct", "code": "3457005"}]}]
-    sandbox.put({"resourceType": "Encounter", "id": "e", "status": "finished", "class": {"code": "AMB"}, "subject": {"reference": "Patient/p"}})  # fmt: skip
+    sandbox.put(_stay("e"))
     for id, stay in (("lost", "Encounter/nowhere"), ("found", "Encounter/e")):
         sandbox.put(_order(id, "ODD", category=referral, encounter={"reference": stay}))
     config = _config(tmp_path, sandbox)
     assert main(["-c", config, "sync"]) == 0
     assert main(["-c", config, "check"]) == 0
     assert "active orders whose encounter this EHR does not give: 1;" in capsys.readouterr().out
-    sandbox.put({"resourceType": "Encounter", "id": "nowhere", "status": "finished", "class": {"code": "AMB"}, "subject": {"reference": "Patient/p"}})  # fmt: skip
+    sandbox.put(_stay("nowhere"))
     with App.open(load(Path(config))) as app:
         app.engine("ehr").ledger.request_everyone("ehr", "sweep")
     assert main(["-c", config, "sync"]) == 0
