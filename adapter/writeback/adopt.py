@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 from adapter.errors import Gone, NotFound
@@ -32,6 +32,7 @@ from adapter.writeback.owners import (
 )
 from adapter.writeback.versions import number_in, same_version, taken_before, version_mark
 
+LATELY = timedelta(days=7)  # longer than a source rests after failures
 _NOT_ON_THE_TASK = ("touched_at", "marked_at", "turned")  # what only events know
 
 
@@ -68,8 +69,9 @@ def adopt(
 ) -> AdoptReport:
     """Read every Task and CarePlan of the namespace, and make the ledger's rows say what stands there.
 
-    Everything found new wakes its patient; what the EHR lost, or has in a version from before, is written again.
-    Afterwards the source counts as adopted.
+    Everything found new wakes its patient. What the EHR lost, or has in a version from before, is wished for again, and
+    with it all open work and what ended lately: the wishes from before a take-over are gone (F16), and each delivery
+    looks first. Afterwards the source counts as adopted.
     """
     report = AdoptReport()
     keep = keeper or WholeKeeper(client.bases)
@@ -87,7 +89,8 @@ def adopt(
     ledger.request(writer.source, sorted(patients), "adopted")
     for plan in _plans(writer, client, zone):
         _adopt_plan(ledger, plan, report)
-    _write_again(ledger, writer.source, {one.task for one in events if one.why == SEEN_BEFORE} | report.lost)
+    again = {one.task for one in events if one.why == SEEN_BEFORE} | report.lost
+    _write_again(ledger, writer.source, again | _unsettled(ledger, writer.source, held, now))
     row = ledger.source(writer.source)
     if row is not None:
         ledger.save_source(replace(row, adopted=True))
@@ -208,6 +211,13 @@ def _tasks(
             )
             found[task.id] = _Found(task, stored)
     return found
+
+
+def _unsettled(ledger: Ledger, source: str, held: Mapping[str, Task], now: datetime) -> set[str]:
+    """Tasks of the ledger that a wish may have waited for: open ones, and those that ended lately."""
+    lately = now - LATELY
+    rows = (row for row in ledger.tasks(source) if row.id in held and not row.gone)
+    return {row.id for row in rows if row.open or (row.closed_at is not None and row.closed_at > lately)}
 
 
 def _write_again(ledger: Ledger, source: str, tasks: set[str]) -> None:

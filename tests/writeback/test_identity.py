@@ -187,6 +187,26 @@ def test_an_older_copy_is_refused_then_adopts_without_reviving(
     assert old.rebuild() == []
 
 
+def test_a_take_over_forgets_no_wish(bench: Bench, clock: FixedClock) -> None:
+    """The outbox is dropped: what was opened or ended and not sent by then is wished for again."""
+    bench.open(task())
+    bench.open(task("k2", need="visit-for:k2"))
+    bench.settle()
+    backup = bench.server.snapshot()
+    _claim(bench.ledger, bench.server, clock)
+    bench.open(task("k3", need="visit-for:k3"))
+    bench.revise("b-k2-1", status=TaskStatus.COMPLETED, closed_by="evidence", closed_at=clock.now())
+    bench.server.restore(backup)
+    client, writer = _claim(bench.ledger, bench.server, clock, take_over=True)
+    assert bench.ledger.outbox() == []
+    adopt(writer, client, bench.ledger, now=clock.now(), zone=ZONE)
+    clock.advance(timedelta(minutes=3))
+    Delivery(client, bench.ledger, writer, DeliverySettings(facts())).run(clock.now())
+    assert bench.there("Task/b-k3-1")["status"] == "requested"
+    assert bench.there("Task/b-k2-1")["status"] == "completed"
+    assert bench.versions("Task/b-k1-1") == 1, "what stands as it should is not written"
+
+
 def test_restored_ehr_is_refused(bench: Bench, clock: FixedClock) -> None:
     backup = bench.server.snapshot()
     _claim(bench.ledger, bench.server, clock)
