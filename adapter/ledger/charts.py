@@ -106,7 +106,9 @@ def _patient_refs(
     person_of = {patient: person for person, group in people.items() for patient in group}
     for patient, person in person_of.items():
         refs[person][patient] = None
-    for patient, ref in db.execute(queries.CHART_REFS, (source, rows.listed(person_of))):
+    cursor = db.cursor()
+    cursor.row_factory = None
+    for patient, ref in cursor.execute(queries.CHART_REFS, (source, rows.listed(person_of))):
         refs[person_of[patient]][ref] = None
 
 
@@ -114,8 +116,10 @@ def _snapshots(
     db: sqlite3.Connection, source: str, refs: Mapping[str, Mapping[str, None]]
 ) -> dict[str, Snapshot]:
     wanted = {ref: None for group in refs.values() for ref in group}
-    found = db.execute(queries.SNAPSHOTS, (source, rows.listed(wanted)))
-    return {row["ref"]: rows.snapshot(row) for row in found}
+    cursor = db.cursor()
+    cursor.row_factory = None  # plain tuples: looks read most of what is held
+    found = cursor.execute(queries.SNAPSHOTS, (source, rows.listed(wanted)))
+    return {row[1]: rows.snapshot(row) for row in found}
 
 
 def _plans(db: sqlite3.Connection, source: str, people: Iterable[str]) -> dict[str, list[Plan]]:

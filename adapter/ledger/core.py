@@ -25,9 +25,12 @@ class Core:
         self.seq = Sequence(self._stored_seq + 1)
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Several calls as one transaction: all of them are stored, or, after an exception, none."""
-        with self._writing():
+    def transaction(self, *, durable: bool = True) -> Iterator[None]:
+        """Several calls as one transaction: all of them are stored, or, after an exception, none.
+
+        One that is not ``durable`` may be lost with the power, as each of its calls might be by itself.
+        """
+        with self._writing(durable=durable):
             yield
 
     @contextmanager

@@ -107,7 +107,9 @@ UPDATE_SNAPSHOT = """
     WHERE source = :source AND ref = :ref"""
 SEEN_AGAIN = "UPDATE snapshots SET seen_seq = ? WHERE source = ? AND ref = ?"
 HIDE_SNAPSHOT = "UPDATE snapshots SET state = 'quarantined' WHERE source = ? AND ref = ?"
-FORGET_FORMER = "DELETE FROM snapshot_patients WHERE source = ? AND ref = ?"
+FORGET_FORMER = """
+    DELETE FROM snapshot_patients INDEXED BY snapshot_patients_former
+    WHERE source = ? AND ref = ? AND now = 0"""
 NAME_PATIENT = """
     INSERT INTO snapshot_patients (source, patient, ref, now) VALUES (?, ?, ?, ?)
     ON CONFLICT (source, patient, ref) DO UPDATE SET now = excluded.now"""
@@ -115,10 +117,9 @@ RELATE_PATIENT = """
     INSERT INTO snapshot_patients (source, patient, ref, now) VALUES (?, ?, ?, 0)
     ON CONFLICT (source, patient, ref) DO NOTHING"""
 OWNERS = """
-    SELECT ref, patient FROM snapshot_patients INDEXED BY snapshot_patients_by_ref
-    WHERE source = ? AND now = 1 AND ref IN (SELECT value FROM json_each(?))"""
+    SELECT ref, patients FROM snapshots WHERE source = ? AND ref IN (SELECT value FROM json_each(?))"""
 FORMER_PATIENTS = """
-    SELECT ref, patient FROM snapshot_patients INDEXED BY snapshot_patients_by_ref
+    SELECT ref, patient FROM snapshot_patients INDEXED BY snapshot_patients_former
     WHERE source = ? AND now = 0 AND ref IN (SELECT value FROM json_each(?))"""
 # In the order in which ``rows.snapshot`` takes them.
 SNAPSHOTS = """
@@ -157,10 +158,10 @@ PATIENTS_OF = """
     WHERE source = ? AND person IN (SELECT value FROM json_each(?)) ORDER BY number"""
 ALL_PERSONS = "SELECT DISTINCT person FROM patients WHERE source = ?"
 PERSONS_WITH_TYPE = """
-    SELECT DISTINCT p.person FROM snapshots s
-    JOIN snapshot_patients n ON n.source = s.source AND n.ref = s.ref AND n.now = 1
+    SELECT DISTINCT p.person FROM snapshot_patients n
+    CROSS JOIN snapshots s ON s.source = n.source AND s.ref = n.ref
     JOIN patients p ON p.source = n.source AND p.patient = n.patient
-    WHERE s.source = ? AND s.type IN (SELECT value FROM json_each(?))"""
+    WHERE n.source = ? AND n.now = 1 AND s.type IN (SELECT value FROM json_each(?))"""
 PERSONS_WITH_OPEN_TASKS = f"SELECT DISTINCT person FROM tasks WHERE source = ? AND {OPEN}"  # noqa: S608
 STALE_PATIENTS_OF_OPEN_TASKS = f"""
     SELECT DISTINCT patient FROM tasks WHERE source = :source AND {OPEN} AND NOT EXISTS (
@@ -400,7 +401,8 @@ TWICE_OPEN = f"""
     GROUP BY source, key HAVING number > 1"""  # noqa: S608
 WITHOUT_PATIENT_ROWS = """
     SELECT count(*) FROM snapshots s WHERE s.patients <> '' AND NOT EXISTS
-        (SELECT 1 FROM snapshot_patients n WHERE n.source = s.source AND n.ref = s.ref AND n.now = 1)"""
+        (SELECT 1 FROM snapshot_patients n WHERE n.source = s.source AND n.ref = s.ref AND n.now = 1
+            AND n.patient = substr(s.patients, 1, instr(s.patients || ' ', ' ') - 1))"""
 BAD_BODIES = "SELECT count(*) FROM snapshots WHERE NOT json_valid(body)"
 LATE_SEQUENCE = """
     SELECT count(*) FROM snapshots WHERE received_seq > (SELECT value FROM counters WHERE name = 'seq')"""

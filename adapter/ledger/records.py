@@ -71,7 +71,9 @@ class WalkRow:
     declared_none: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(
+    slots=True
+)  # not frozen: one is made of every resource received, and a frozen one takes ten times as long
 class Arrival:
     """One resource as an answer brought it, already trimmed.
 

@@ -119,10 +119,27 @@ def event(row: sqlite3.Row) -> Event:
     )
 
 
-def snapshot(row: sqlite3.Row) -> Snapshot:
+def snapshot(row: Iterable[Any]) -> Snapshot:
     """A snapshot from a row of ``queries.SNAPSHOTS``: by place, for looks read most of what is held."""
-    source, ref, state, body, version, updated, digest, kept, edition, first, changed, received, *rest = row
-    sent_seq, received_seq, walk_seq, in_scope, patients = rest
+    (
+        source,
+        ref,
+        state,
+        body,
+        version,
+        updated,
+        digest,
+        kept,
+        edition,
+        first,
+        changed,
+        received,
+        sent_seq,
+        received_seq,
+        walk_seq,
+        in_scope,
+        patients,
+    ) = row
     kind, _, ident = ref.partition("/")
     return Snapshot(
         source,

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from adapter.ledger import persons, queries, rows
@@ -242,7 +243,7 @@ def _values(source: str, ref: str, row: _Row | None, arrival: Arrival) -> dict[s
     if row and (hidden or (arrival.state is SnapshotState.DELETED and not patients)):
         patients = row.patients  # a tombstone, or what cannot be read, still belongs to whom it named
     status = row.status if row and hidden else _status(arrival)
-    seen = time_text(arrival.date)
+    seen, updated = _same_text(arrival.date), rows.text(arrival.last_updated)
     return {
         "source": source,
         "ref": ref,
@@ -257,9 +258,9 @@ def _values(source: str, ref: str, row: _Row | None, arrival: Arrival) -> dict[s
         "sent_seq": arrival.sent_seq,
         "received_seq": arrival.received_seq,
         "walk_seq": arrival.walk_seq,
-        "last_updated": rows.text(arrival.last_updated),
+        "last_updated": updated,
         "first_seen": row.first_seen if row else seen,
-        "changed": _changed(row, arrival, status, seen),
+        "changed": _changed(row, arrival, status, seen if updated is None else min(updated, seen)),
         "received_at": seen,
         "patients": patients,
         "body": None if row and hidden else _body(arrival),
@@ -272,14 +273,18 @@ def _body(arrival: Arrival) -> str:
     return rows.packed(arrival.body or _bare_body(arrival))
 
 
-def _changed(row: _Row | None, arrival: Arrival, status: str | None, seen: str) -> str | None:
+def _changed(row: _Row | None, arrival: Arrival, status: str | None, since: str) -> str | None:
     """Since when the status is what it is: the earliest time that speaks for it, after the last change."""
-    updated = arrival.last_updated
-    since = time_text(updated) if updated is not None and updated < arrival.date else seen
     if row is None:
         return since
     moved = row.status != status or _ended(row.state) != _ended(arrival.state.value)
     return max(since, row.changed or "") if moved and arrival.state is not _QUARANTINED else row.changed
+
+
+@lru_cache(maxsize=64)
+def _same_text(at: datetime) -> str:
+    """A time as it is stored: that of an answer, which all of its rows share."""
+    return time_text(at)
 
 
 def _ended(state: str) -> bool:
@@ -297,7 +302,8 @@ def _bare_body(arrival: Arrival) -> dict[str, str]:
 
 def _write(db: sqlite3.Connection, source: str, page: _Page) -> None:
     if page.inserts:
-        db.executemany(queries.INSERT_SNAPSHOT, page.inserts.values())
+        # In the order of the table's key: a page touches each leaf of the tree once.
+        db.executemany(queries.INSERT_SNAPSHOT, [page.inserts[ref] for ref in sorted(page.inserts)])
     if page.updates:
         db.executemany(queries.UPDATE_SNAPSHOT, page.updates.values())
     if page.seen:
@@ -314,7 +320,7 @@ def _write(db: sqlite3.Connection, source: str, page: _Page) -> None:
 
 
 def _rename(db: sqlite3.Connection, source: str, named: list[tuple[str, str, str]]) -> None:
-    """Write whom each resource names now, and whom it named before that."""
+    """Write whom each resource names now, and whom it named before that: who stood there as named goes last."""
     persons.know(db, source, dict.fromkeys(p for _, _, now in named for p in now.split()))
     db.executemany(queries.FORGET_FORMER, [(source, ref) for ref, before, _ in named if before])
     entries = []
@@ -329,9 +335,7 @@ def _relate(db: sqlite3.Connection, source: str, visits: Mapping[str, Arrival]) 
     bases = _bases(db, source)
     orders = {ref: _orders_of(visit, bases) for ref, visit in visits.items()}
     listed = rows.listed({order for named in orders.values() for order in named})
-    owners: dict[str, list[str]] = {}
-    for row in db.execute(queries.OWNERS, (source, listed)):
-        owners.setdefault(row["ref"], []).append(row["patient"])
+    owners = {row["ref"]: row["patients"].split() for row in db.execute(queries.OWNERS, (source, listed))}
     strangers = [
         (source, owner, ref)
         for ref, named in orders.items()

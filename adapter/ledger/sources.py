@@ -63,7 +63,9 @@ class Sources(Core):
 
     def save_walk(self, row: WalkRow) -> None:
         """Keep ``row`` by itself; with a page, :meth:`store` keeps both in one transaction."""
-        with self._writing() as db:
+        with self._writing(
+            durable=False
+        ) as db:  # as a page's own: what is lost with the power is walked again
             db.execute(queries.SAVE_WALK, rows.walk_values(row))
 
     def edition(self) -> str:

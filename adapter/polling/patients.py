@@ -117,7 +117,7 @@ class PatientReader:
         context, sight = self._context, batch.sight
         if sight is None:
             return
-        with context.ledger.transaction():
+        with context.ledger.transaction(durable=False):  # what is lost with the power is read again
             for ref in refs:
                 reason = batch.refused.get(ref, "")
                 context.ledger.record_read(

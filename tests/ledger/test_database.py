@@ -75,6 +75,60 @@ def test_a_failed_migration_leaves_nothing(
     assert "extra" not in names and "tasks" in names
 
 
+def test_a_ledger_of_the_first_schema_still_wakes_whom_a_resource_named_before(
+    tmp_path: Path, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = database.migrations()[:1]
+    monkeypatch.setattr(database, "migrations", lambda: first)
+    old = Ledger.open(tmp_path / "l.db", clock=clock)
+    monkeypatch.undo()
+    with old._writing() as db:  # as the first schema's own Baton left it: named b, and a before that
+        row = arrival("ServiceRequest/1", "Patient/b", seq=1)
+        db.execute(
+            queries.INSERT_SNAPSHOT,
+            {
+                "source": "ehr",
+                "ref": row.ref,
+                "type": row.type,
+                "state": "live",
+                "status": None,
+                "version": "1",
+                "digest": row.digest,
+                "kept_digest": row.kept_digest,
+                "edition": "e1",
+                "in_scope": 1,
+                "sent_seq": 1,
+                "received_seq": 2,
+                "walk_seq": 1,
+                "last_updated": None,
+                "first_seen": None,
+                "changed": None,
+                "received_at": None,
+                "patients": "Patient/b",
+                "body": "{}",
+            },
+        )
+        named = [("ehr", "Patient/a", row.ref, 0), ("ehr", "Patient/b", row.ref, 1)]
+        db.executemany(queries.NAME_PATIENT, named)
+        for patient in ("Patient/a", "Patient/b"):
+            db.execute(queries.KNOW_PATIENT, ("ehr", patient, patient))
+        db.execute(queries.RAISE_COUNTER, (9, "seq"))
+    old.close()
+    with Ledger.open(tmp_path / "l.db", clock=clock) as ledger:
+        version = ledger._database.connection().execute("PRAGMA user_version").fetchone()[0]
+        assert version == len(database.migrations()) > 1
+        assert ledger.check() == []
+        changed = arrival("ServiceRequest/1", "Patient/b", seq=11, version="2", status="revoked")
+        ledger.store("ehr", [changed], cause="resource")
+        assert {request.person for request in ledger.requests("ehr")} == {"Patient/a", "Patient/b"}
+        moved = arrival("ServiceRequest/1", "Patient/c", seq=13, version="3", status="revoked")
+        ledger.store("ehr", [moved], cause="resource")
+        with ledger._reading() as db:
+            found = {tuple(row) for row in db.execute("SELECT patient, now FROM snapshot_patients")}
+        assert found == {("Patient/b", 0), ("Patient/c", 1)}
+        assert ledger.check() == []
+
+
 def test_a_newer_schema_is_refused(ledger: Ledger, clock: FixedClock) -> None:
     ledger._database.connection().execute("PRAGMA user_version = 999")
     with pytest.raises(LedgerError, match="schema 999"):
