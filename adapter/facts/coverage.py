@@ -150,10 +150,7 @@ class Eligibility:
             verdict = self._newest([s for a, s in said if (a, s.coverage) == (aspect, coverage)])
             unsure = unsure or verdict.unsure
             found.extend(verdict.statements)
-        shown = tuple(
-            Statement(s.value, s.source, s.created, s.last_updated, _shown(s.coverage)) for s in found
-        )
-        return Benefits(shown, unsure, tuple(sorted(missing)))
+        return Benefits(tuple([_as_shown(s) for s in found]), unsure, tuple(sorted(missing)))
 
     def live(self, coverage: Json, on: When | None = None) -> bool:
         """Whether a Coverage is active and, where a time is given, its period covers that time."""
@@ -211,6 +208,7 @@ class Eligibility:
     def _from_answers(self, order: Json, stands_on: list[str]) -> list[tuple[str, Statement[str]]]:
         found: list[tuple[str, Statement[str]]] = []
         kind = self._codebook.kind(order) if self._active else None
+        code = coding_keys(order.get("code")) if self._active else frozenset()
         for answer in self._active:
             if text_of(answer.body.get("outcome")) not in _SPEAKING:
                 continue
@@ -219,14 +217,15 @@ class Eligibility:
                     continue
                 if named.contained and not self.live(named.contained):
                     continue
-                fitting = self._fitting(named.said, order, kind)
+                fitting = self._fitting(named.said, order, kind, code)
                 for aspect, says, case in _items_say(fitting, bool(answer.body.get("preAuthRef"))):
                     found.append((aspect, self._statement(says, answer, named.key, case=case)))
         return found
 
-    def _fitting(self, insurance: Json, order: Json, kind: str | None) -> list[list[Json]]:
+    def _fitting(
+        self, insurance: Json, order: Json, kind: str | None, code: frozenset[str]
+    ) -> list[list[Json]]:
         """The items that speak of an order: those of its code, then those of its kind's class."""
-        code = coding_keys(order.get("code"))
         items = self._items(insurance)
         exact = [item.said for item in items if not code.isdisjoint(item.codes)]
         plain = [item.said for item in items if not item.codes]
@@ -326,7 +325,8 @@ def _verdict(said: Sequence[Statement[V]], zone: tzinfo) -> Verdict[V]:
         by_service.setdefault(statement.service, []).append(statement)
     if any(len({s.value for s in group}) > 1 for group in by_service.values()):
         return Verdict(unsure=True)
-    return Verdict(tuple(max(group, key=_standing) for _, group in sorted(by_service.items())))
+    groups = [group for _, group in sorted(by_service.items())]
+    return Verdict(tuple([max(group, key=_standing) if len(group) > 1 else group[0] for group in groups]))
 
 
 def _standing(statement: Statement[Any]) -> tuple[str, str, str]:
@@ -409,8 +409,10 @@ def _own_key(answer: Snapshot, contained: Json) -> str:
     return f"#{told or answer.ref}"
 
 
-def _shown(coverage: str) -> str:
-    return coverage if coverage.startswith("Coverage/") else ""
+def _as_shown(said: Statement[str]) -> Statement[str]:
+    """A statement as rules see it: only a Coverage with an address is named."""
+    coverage = said.coverage if said.coverage.startswith("Coverage/") else ""
+    return Statement(said.value, said.source, said.created, said.last_updated, coverage)
 
 
 def _live(snapshot: Snapshot) -> bool:

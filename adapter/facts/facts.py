@@ -130,8 +130,12 @@ class Facts:
         self.codebook = codebook.at(chart.source.codes)
         self._day_before = business_day_before or (lambda instant: _weekday_before(instant, self.zone))
         self._opted_out = opted_out
-        patients = frozenset(chart.patients)
-        self._own = {ref: s for ref, s in chart.snapshots.items() if self._belongs(s, patients)}
+        own = frozenset(chart.patients)
+        self._own = {
+            ref: s
+            for ref, s in chart.snapshots.items()
+            if not own.isdisjoint(s.patients or patients_of(s.body, bases))
+        }
         self._live = {ref: s for ref, s in self._own.items() if s.state is SnapshotState.LIVE}
         self._related = self._standing_in() if len(self._own) < len(chart.snapshots) else {}
         self._memo: dict[tuple[str, str], Fact] = {}
@@ -220,10 +224,6 @@ class Facts:
         if newest.touched_at is None:
             return Fact(gaps=frozenset({UNSURE}))
         return Fact((at(newest.touched_at),))
-
-    def _belongs(self, snapshot: Snapshot, patients: frozenset[str]) -> bool:
-        named = snapshot.patients or patients_of(snapshot.body, self.bases)
-        return not patients.isdisjoint(named)
 
     def _standing_in(self) -> dict[str, Snapshot]:
         """Visits of somebody else that name an order of this person: a newborn's for its mother's (F11)."""

@@ -356,25 +356,43 @@ def _without_display(value: Any, key: str = "") -> Any:
 
     What holds none is given back as it is, not copied: most elements are.
     """
+    kind = type(value)  # what a parser makes; asking for any Mapping costs a third of the whole keeping
+    if kind is dict:
+        return _object_without_display(value, key)
+    if kind is not list:
+        return value
     made = value
-    if type(value) is dict:  # what a parser makes; asking for any Mapping costs a third of the whole keeping
-        if "display" in value and (key in _PEOPLE or type(value.get("reference")) is str):
-            made = {name: part for name, part in value.items() if name != "display"}
-        for name, part in value.items():
-            kind = type(part)
-            if kind is not str and (kind is dict or kind is list):
-                new = _without_display(part, name)
-                if new is not part and name in made:
-                    made = dict(value) if made is value else made
-                    made[name] = new
-    elif type(value) is list:
-        for place, part in enumerate(value):
-            kind = type(part)
-            if kind is not str and (kind is dict or kind is list):
-                new = _without_display(part, key)
-                if new is not part:
-                    made = list(value) if made is value else made
-                    made[place] = new
+    for place, part in enumerate(value):
+        kind = type(part)
+        if kind is dict:
+            new: Any = _object_without_display(part, key)
+        elif kind is list:
+            new = _without_display(part, key)
+        else:
+            continue
+        if new is not part:
+            made = list(value) if made is value else made
+            made[place] = new
+    return made
+
+
+def _object_without_display(value: dict[str, Any], key: str) -> dict[str, Any]:
+    made = value
+    if "display" in value and (key in _PEOPLE or type(value.get("reference")) is str):
+        made = {name: part for name, part in value.items() if name != "display"}
+    for name, part in value.items():
+        kind = type(part)
+        if kind is str:
+            continue
+        if kind is dict:
+            new: Any = _object_without_display(part, name)
+        elif kind is list:
+            new = _without_display(part, name)
+        else:
+            continue
+        if new is not part and name in made:
+            made = dict(value) if made is value else made
+            made[name] = new
     return made
 
 
@@ -384,6 +402,9 @@ def _contained(resource: Json, id: str) -> Json:
 
 def _contained_coverages(resource: Json) -> list[Json]:
     """The contained Coverages that an answer names: they have no address but this (HL7's own example)."""
+    inside = objects(resource.get("contained"))
+    if not inside:
+        return []
     named = {text_of(r.get("reference")) for r in references_in(resource.get("insurance"))}
     return [
         {
@@ -391,6 +412,6 @@ def _contained_coverages(resource: Json) -> list[Json]:
             for key, value in inner.items()
             if key in _CONTAINED_COVERAGE or key in ("resourceType", "id")
         }
-        for inner in objects(resource.get("contained"))
+        for inner in inside
         if inner.get("resourceType") == "Coverage" and f"#{inner.get('id')}" in named
     ]

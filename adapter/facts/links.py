@@ -11,6 +11,7 @@ unless it names several by reference or they share a requisition (F62).
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ _URI_SYSTEM = "urn:ietf:rfc:3986"
 # An identifier typed as anything else (a visit number, a medical record number) may be shared by
 # unrelated things.
 _ORDER_IDENTIFIER_TYPES = frozenset({"PLAC", "PGN", "FILL"})
-_VISIT_ELEMENTS = ("basedOn", "supportingInformation", "reasonReference")
+_ID = re.compile(r"[A-Za-z0-9\-._]{1,128}")
+_VISIT_ELEMENTS = ("reasonReference", "supportingInformation", "basedOn")  # what comes later says why
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,10 @@ class Resolver:
 
         A local reference is given back even where the resource itself is not on the chart.
         """
+        if isinstance(element, dict) and len(element) == 1:  # nearly every one: "Type/id" and nothing else
+            text = element.get("reference")
+            if isinstance(text, str) and text.startswith(f"{type}/") and _ID.fullmatch(text, len(type) + 1):
+                return text
         said = parse_reference(element, self._bases)
         if said.local:
             return said.local if said.type == type else ""
@@ -79,6 +85,9 @@ class Resolver:
         if not elements:
             return []
         listed = elements if isinstance(elements, list) else [elements]
+        if len(listed) == 1:
+            ref = self.ref(listed[0], type)
+            return [ref] if ref else []
         return list(dict.fromkeys(ref for ref in (self.ref(e, type) for e in listed) if ref))
 
     def _of_urn(self, urn: str, type: str) -> str:
@@ -152,11 +161,11 @@ class Links:
     def of_order(self, order: str, type: str) -> list[str]:
         """The resources of ``type`` that belong to an order or its family, sorted."""
         start = f"{type}/"
+        members = self.family(order)
+        if len(members) == 1 and not self._things.get(order):
+            return []
         found = {
-            thing
-            for member in self.family(order)
-            for thing in self._things.get(member, ())
-            if thing.startswith(start)
+            thing for member in members for thing in self._things.get(member, ()) if thing.startswith(start)
         }
         return sorted(found)
 
@@ -198,27 +207,30 @@ class Links:
 
     def _visit_links(self) -> Iterator[tuple[str, dict[str, str]]]:
         for visit in self._of_type["Appointment"]:
-            found = {
-                order: f"Appointment.{element}"
-                for element in reversed(_VISIT_ELEMENTS)
-                if (named := visit.body.get(element))
-                for order in self.resolver.refs(named, "ServiceRequest")
-            }
-            yield visit.ref, found or self._by_identifier(visit, self._order_identifiers)
+            found: dict[str, str] = {}
+            for element in _VISIT_ELEMENTS:
+                if named := visit.body.get(element):
+                    why = f"Appointment.{element}"
+                    found.update((order, why) for order in self.resolver.refs(named, "ServiceRequest"))
+            yield visit.ref, found or self._by_identifier(visit)
 
     @cached_property
-    def _order_identifiers(self) -> dict[str, set[str]]:
-        found: dict[str, set[str]] = defaultdict(set)
+    def _order_identifiers(self) -> dict[str, list[tuple[str, Json]]]:
+        """Orders by every number that they bear, each with the Identifier that says it."""
+        found: dict[str, list[tuple[str, Json]]] = defaultdict(list)
         for ref, order in self._orders.items():
-            for key in (_requisition(order), *_placer(order)):
-                if key:
-                    found[key].add(ref)
+            for identifier in objects(order.body.get("identifier")):
+                if key := identifier_key(identifier):
+                    found[key].append((ref, identifier))
+            if key := _requisition(order):
+                found[key].append((ref, _ANY_NUMBER))
         return found
 
-    def _by_identifier(self, visit: Snapshot, orders: Mapping[str, set[str]]) -> dict[str, str]:
+    def _by_identifier(self, visit: Snapshot) -> dict[str, str]:
         """The one order that shares a number with a visit, with those of its requisition (F62)."""
         keys = identifiers(visit.body.get("identifier"))
-        found = {order for key in keys for order in orders.get(key, ())}
+        orders = self._order_identifiers if keys else {}
+        found = {ref for key in keys for ref, said in orders.get(key, ()) if _is_number_of_order(said)}
         if not found:
             return {}
         first = min(found, key=self._age)
@@ -244,6 +256,8 @@ class Links:
         self, visits: dict[str, dict[str, str]], encounters: Mapping[str, dict[str, str]]
     ) -> dict[str, dict[str, str]]:
         """A visit that names no order belongs to those of its encounter: visit ← encounter → order."""
+        if not encounters:
+            return visits
         for visit, found in visits.items():
             for encounter in self.encounters_of(visit) if not found else ():
                 for order, why in encounters.get(encounter, {}).items():
@@ -282,11 +296,12 @@ def _requisition(order: Snapshot) -> str:
     return identifier_key(object_of(order.body.get("requisition")))
 
 
-def _placer(order: Snapshot) -> Iterator[str]:
-    for identifier in objects(order.body.get("identifier")):
-        types = {key.rpartition("|")[2] for key in coding_keys(identifier.get("type"))}
-        if not types or types & _ORDER_IDENTIFIER_TYPES:
-            yield identifier_key(identifier)
+_ANY_NUMBER: Json = {}  # a requisition: an Identifier of no type
+
+
+def _is_number_of_order(identifier: Json) -> bool:
+    types = {key.rpartition("|")[2] for key in coding_keys(identifier.get("type"))}
+    return not types or bool(types & _ORDER_IDENTIFIER_TYPES)
 
 
 def _inverse(named: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:

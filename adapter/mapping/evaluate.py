@@ -6,14 +6,15 @@ The order is: may it stand at all (``applies``, ``when``), is it done (``satisfi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from adapter.facts.facts import Facts
 from adapter.fhirjson import digest
 from adapter.mapping import moments
+from adapter.mapping.age import HURRIED, priority_of
 from adapter.mapping.calendar import Calendar
 from adapter.mapping.durations import Duration, Unit
 from adapter.mapping.finding import Finding, Step, Tri
@@ -24,12 +25,7 @@ from adapter.mapping.scope import Freshness, Scope, Seen
 from adapter.mapping.screens import Screens
 from adapter.mapping.template import Filled, Template, canonical, words
 from adapter.mapping.values import NO_TYPES, NOTHING, Verdict, both, records_in, verdict
-from adapter.model import EVIDENCE, Priority, Snapshot, SnapshotState, Task, Words
-
-LOOKBACK = Duration(14, Unit.DAYS)
-_EVER = datetime.min.replace(tzinfo=UTC)
-_PRIORITIES = {priority.value: priority for priority in Priority}
-_HURRIED = frozenset({Priority.URGENT, Priority.ASAP, Priority.STAT})
+from adapter.model import EVIDENCE, Snapshot, SnapshotState, Task, Words
 
 
 def evaluate(rule: Rule, focus: Snapshot, facts: Facts, *, now: datetime) -> Finding:
@@ -52,8 +48,8 @@ def judge_for_look(
     """
     if focus.state is SnapshotState.QUARANTINED or _is_cut(rule, focus, facts):
         return _unreadable(rule, focus)
-    refused = screens.refuses(rule, focus)
-    if refused and not screens.concerns(rule, focus):
+    refused, concerned = screens.refuses(rule, focus), screens.concerns(rule, focus)
+    if not concerned and (refused or screens.is_too_old(rule, focus)):
         return None
     return _Evaluation(rule, focus, facts, now, screens).acting(refused=refused)
 
@@ -155,7 +151,7 @@ class _Evaluation:
         too_old = self._too_old(dates.onset) if not verdicts.settled else ""
         missing, blind = self._gaps(verdicts, need, dates, task)
         shown = verdicts.open
-        priority = _priority(self.focus)
+        priority = priority_of(self.focus)
         return Finding(
             rule=self.rule,
             focus=self.focus.ref,
@@ -185,7 +181,7 @@ class _Evaluation:
             group=self._group() if shown else "",
             renews=renewal(self.scope) if self._is_known(need.text) else None,
             hold_policy=self.rule.hold,
-            urgent=priority in _HURRIED,
+            urgent=priority in HURRIED,
             priority=priority,
             next_look=self._next_look(verdicts, dates),
             blind=blind,
@@ -240,15 +236,7 @@ class _Evaluation:
             if value.gaps:
                 return False  # what has to be read may be newer
             onset = moments.instant_of(value, self.scope) or self.focus.first_seen or self.focus.received_at
-        return onset is not None and onset < self._old_before()
-
-    def _old_before(self) -> datetime:
-        """The onset before which a need of this rule is too old to open: by ``max_age``, or by go-live."""
-        held = self.screens.old_before.get(self.rule.id)
-        if held is None:
-            bounds = [bound for _, bound in self._bounds()]
-            held = self.screens.old_before[self.rule.id] = max(bounds, default=_EVER)
-        return held
+        return onset is not None and onset < self.screens.ages.old_before(self.rule, self.focus)
 
     def _closing_now(self, verdicts: _Verdicts, task: Task) -> _Verdicts:
         """The verdicts that close an open task: absence known since it was opened, by evidence of today."""
@@ -304,7 +292,7 @@ class _Evaluation:
         live_from = source.live_from_rules.get(self.rule.id, source.live_from)
         if live_from is None or not opens.known or opens.at is None or opens.at >= live_from:
             return None
-        if _priority(self.focus) in _HURRIED or self._too_old(onset):
+        if priority_of(self.focus) in HURRIED or self._too_old(onset):
             return None
         number = self._number_of_turn()
         if not number or moments.stands_by_itself(self.rule.due, timing):
@@ -330,20 +318,8 @@ class _Evaluation:
     def _too_old(self, onset: datetime | None) -> str:
         if onset is None:
             return ""
-        return next((why for why, bound in self._bounds() if onset < bound), "")
-
-    def _bounds(self) -> Iterator[tuple[str, datetime]]:
-        """The moments before which an onset is too old, each with its reason."""
-        max_age = self.scope.duration(self.rule.max_age) if self.rule.max_age else None
-        if max_age:
-            yield "max_age", self.calendar.before(self.now, max_age)
-        source = self.facts.chart.source
-        live_from = source.live_from_rules.get(self.rule.id, source.live_from)
-        hurried = self.rule.urgent_lookback if _priority(self.focus) in _HURRIED else None
-        said = hurried or self.rule.lookback
-        lookback = self.scope.duration(said) if said else max_age or LOOKBACK
-        if live_from:
-            yield "live_from", self.calendar.before(live_from, lookback)
+        bounds = self.screens.ages.bounds(self.rule, self.focus)
+        return next((why for why, bound in bounds if onset < bound), "")
 
     def _steps(self, due: datetime | None) -> tuple[Step, ...]:
         if due is None:
@@ -469,8 +445,3 @@ def _as_judged(focus: Snapshot, on_hold: bool) -> Snapshot:
     if status == "unknown":
         return replace(focus, body={k: v for k, v in focus.body.items() if k != "status"})
     return focus
-
-
-def _priority(focus: Snapshot) -> Priority:
-    code = focus.body.get("priority")
-    return _PRIORITIES.get(code, Priority.ROUTINE) if isinstance(code, str) else Priority.ROUTINE

@@ -7,18 +7,22 @@ and a *no* that no task waits for changes nothing. A look asks here first. What 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from adapter.facts.facts import Facts
+from adapter.facts.facts import FACT_TYPES, Facts
+from adapter.facts.times import When, parse_when
+from adapter.mapping.age import Ages, ages_of
 from adapter.mapping.calendar import Calendar, calendar_of
 from adapter.mapping.fhirpath import Value
-from adapter.mapping.fhirpath.screen import Screen, blank_run, screen_of
+from adapter.mapping.fhirpath.model import choice_keys
+from adapter.mapping.fhirpath.screen import FactTest, Screen, blank_run, screen_of
+from adapter.mapping.fhirpath.tree import Member, Variable
 from adapter.mapping.fhirpath.values import Run
 from adapter.mapping.rules import Rule
-from adapter.mapping.scope import SPECS, as_list
+from adapter.mapping.scope import SPECS, UNKNOWN_TYPE, Freshness, as_list
 from adapter.mapping.template import Hole
 from adapter.mapping.values import ALWAYS, NO_TYPES, Verdict
 from adapter.model import Snapshot, SnapshotState
@@ -34,14 +38,18 @@ _JUDGED_OTHERWISE = ("on-hold", "unknown")
 class _Prepared:
     """What is known of one rule before any chart."""
 
-    __slots__ = ("by_ref", "prefix", "screen", "shares_applies")
+    __slots__ = ("by_order", "by_ref", "onset", "onset_of", "prefix", "screen", "shares_applies")
 
     def __init__(self, rule: Rule) -> None:
         self.screen: Screen = screen_of(
             rule.when, functions=SPECS, variables=rule.constants, known=_OF_THE_FOCUS
         )
         self.prefix = rule.need.prefix
-        self.by_ref = _names_the_focus(rule)
+        named = _names_in_need(rule)
+        self.by_ref = named == ("%ref",)
+        self.by_order = named == ("%orders.ref", "%ref") and rule.resource == "Appointment"
+        self.onset = _plain_onset(rule)
+        self.onset_of = _onset_of_fact(rule)
         asked = rule.applies
         self.shares_applies = (
             asked is not None and not asked.variables and (asked.functions & SPECS.keys()) <= _BY_FOCUS
@@ -53,18 +61,42 @@ def _prepared(rule: Rule) -> _Prepared:
     return _Prepared(rule)
 
 
-def _names_the_focus(rule: Rule) -> bool:
-    """Whether a need is its prefix and ``{%ref}``: then its text is known without an evaluation."""
+def _names_in_need(rule: Rule) -> tuple[str, ...]:
+    """The expressions of a need that is its prefix and one hole; none of any other."""
     parts = rule.need.parts
     if len(parts) != 2 or not isinstance(parts[0], str) or not isinstance(parts[1], Hole):
-        return False
-    return [part.text for part in parts[1].chain.parts] == ["%ref"]
+        return ()
+    return tuple(part.text for part in parts[1].chain.parts)
+
+
+def _plain_onset(rule: Rule) -> tuple[str, ...] | None:
+    """The elements of an onset such as ``start ?? created``; None where it is anything else than elements."""
+    if rule.onset is None:
+        return None
+    names = []
+    for part in rule.onset.parts:
+        tree = part.tree
+        if not isinstance(tree, Member) or tree.base is not None or tree.name in choice_keys():
+            return None
+        names.append(tree.name)
+    return tuple(names)
+
+
+def _onset_of_fact(rule: Rule) -> tuple[str, str] | None:
+    """Fact and element of an onset such as ``%took_place.end``; None where it is anything else."""
+    if rule.onset is None or len(rule.onset.parts) != 1:
+        return None
+    tree = rule.onset.parts[0].tree
+    if isinstance(tree, Member) and isinstance(tree.base, Variable) and tree.base.name in FACT_TYPES:
+        return tree.base.name, tree.name
+    return None
 
 
 class Screens:
     """The screens of one chart's rules, what its tasks concern, and what its rules share."""
 
     def __init__(self, facts: Facts) -> None:
+        chart = facts.chart
         self._facts = facts
         self._needs = {task.need for task in facts.chart.tasks}
         self._own = {(task.rule, task.focus) for task in facts.chart.tasks}
@@ -73,19 +105,89 @@ class Screens:
         self._place = _Place()
         self._applies: dict[tuple[str, str, str], Verdict] = {}
         self._texts: dict[tuple[str, str], str | None] = {}
-        self.calendar: Calendar = calendar_of(facts.chart.source)
-        self.old_before: dict[str, datetime] = {}
-        """Rule id → the onset before which nothing opens, as :mod:`adapter.mapping.evaluate` works it out."""
+        self.calendar: Calendar = calendar_of(chart.source)
+        self.ages: Ages = ages_of(chart.source, chart.now)
+
+    def worth(self, rules: tuple[Rule, ...], focus: Snapshot) -> Sequence[Rule]:
+        """The rules that have to judge a focus: those that do not refuse its status, and those with a task on it."""
+        status = focus.body.get("status")
+        if type(status) is not str or status in _JUDGED_OTHERWISE or focus.state is not SnapshotState.LIVE:
+            return rules
+        left = self.ages.not_refused.get((rules, status))
+        if left is None:
+            left = self.ages.not_refused[rules, status] = self._not_refused(rules, status)
+        if not self._needs or len(left) == len(rules):
+            return left
+        return [rule for rule in rules if rule in left or self.concerns(rule, focus)]
+
+    def _not_refused(self, rules: tuple[Rule, ...], status: str) -> tuple[Rule, ...]:
+        """The rules that do not refuse every focus of a status, in their order."""
+        told = [(rule, _prepared(rule).screen.statuses(self._constants(rule))) for rule in rules]
+        return tuple(rule for rule, statuses in told if statuses is None or status in statuses)
+
+    def _constants(self, rule: Rule) -> dict[str, list[Any]]:
+        overrides = self._facts.chart.source.parameters.get(rule.mapping, {})
+        return {name: as_list(overrides.get(name, rule.parameters[name])) for name in rule.constants}
 
     def refuses(self, rule: Rule, focus: Snapshot) -> bool:
-        """Whether a rule's ``when`` is *no* by the focus alone. What says False here may still be one."""
+        """Whether a rule's ``when`` is *no*: by the focus alone, or by the first fact that it asks for.
+
+        What says False here may still be one.
+        """
         screen = _prepared(rule).screen
         if not screen.parts or focus.state is not SnapshotState.LIVE:
             return False
         if focus.body.get("status") in _JUDGED_OTHERWISE:
             return False
         self._place.focus = focus
-        return screen.refuses(lambda: self._run(rule), focus.body)
+        refused = screen.refuses(lambda: self._run(rule), focus.body)
+        if refused is False and screen.then is not None and screen.then.fact in FACT_TYPES:
+            return self._misses(screen.then, focus)
+        return bool(refused)
+
+    def _misses(self, test: FactTest, focus: Snapshot) -> bool:
+        """Whether a fact, known as a whole, does not hold what a condition asks for."""
+        fact = self._facts.fact(test.fact, focus)
+        if fact.gaps or fact.until is not None or not self._is_known(fact.types, focus):
+            return False
+        if not test.element:
+            return not fact.records
+        found = [record.get(test.element) if type(record) is dict else None for record in fact.records]
+        return all([type(value) is str and value != test.literal for value in found])
+
+    def is_too_old(self, rule: Rule, focus: Snapshot) -> bool:
+        """Whether the onset is certain, and nothing opens for it any more. What says False here may still be old."""
+        ready = _prepared(rule)
+        if ready.onset is not None:
+            onset = self._said(ready.onset, focus)
+        elif ready.onset_of is not None and focus.body.get("status") not in _JUDGED_OTHERWISE:
+            onset = self._latest(*ready.onset_of, focus)
+        else:
+            return False
+        return onset is not None and onset < self.ages.old_before(rule, focus)
+
+    def _said(self, names: tuple[str, ...], focus: Snapshot) -> datetime | None:
+        """The first of some elements that is there, where it is a time of day."""
+        for name in names:
+            said = focus.body.get(name)
+            if said is not None:
+                when = parse_when(said, self._facts.zone)
+                return None if when is None or when.day_only else when.instant
+        return None
+
+    def _latest(self, name: str, element: str, focus: Snapshot) -> datetime | None:
+        """The latest time in a fact's records, where all of them are known and bear a time of day."""
+        fact = self._facts.fact(name, focus)
+        if fact.gaps or fact.until is not None or not fact.records or not self._is_known(fact.types, focus):
+            return None
+        times = [record.get(element) for record in fact.records if isinstance(record, dict)]
+        told = [when.instant for when in times if isinstance(when, When) and not when.day_only]
+        return max(told) if len(told) == len(fact.records) else None
+
+    def _is_known(self, types: frozenset[str], focus: Snapshot) -> bool:
+        chart = self._facts.chart
+        freshness = Freshness(focus, chart.now)
+        return all([freshness.holds(type, chart.known.get(type, UNKNOWN_TYPE)) for type in types])
 
     def applies(self, rule: Rule, focus: Snapshot, ask: Callable[[], Verdict]) -> Verdict:
         """The verdict of ``applies``: rules of one file share it, and one that reads no fact is asked once a focus."""
@@ -106,14 +208,19 @@ class Screens:
         if not self._needs:
             return False
         ready = _prepared(rule)
+        ref = focus.ref
         if ready.by_ref:
-            return ready.prefix + focus.ref in self._needs or (rule.id, focus.ref) in self._own
-        if (rule.id, focus.ref) in self._own:
+            return ready.prefix + ref in self._needs or (rule.id, ref) in self._own
+        if (rule.id, ref) in self._own:
             return True
         held = self._concerned.get(rule.id)
         if held is None:
             held = self._concerned[rule.id] = any(need.startswith(ready.prefix) for need in self._needs)
-        return held
+        if not held or not ready.by_order:
+            return held
+        if ready.prefix + ref in self._needs:
+            return True
+        return any(ready.prefix + order in self._needs for order in self._facts.links.orders_of(ref))
 
     def is_asked(self, rule: Rule, focus: Snapshot, need: Callable[[], str | None]) -> bool:
         """Whether a task, open or closed, is of this rule and focus or of the need that it speaks of.
@@ -134,10 +241,7 @@ class Screens:
     def _run(self, rule: Rule) -> Run:
         held = self._runs.get(rule.id)
         if held is None:
-            overrides = self._facts.chart.source.parameters.get(rule.mapping, {})
-            constants = {
-                name: Value(as_list(overrides.get(name, rule.parameters[name]))) for name in rule.constants
-            }
+            constants = {name: Value(values) for name, values in self._constants(rule).items()}
             calls = _calls(self._facts, self._place)
             held = self._runs[rule.id] = blank_run(constants, calls, self._facts.zone)
         return held

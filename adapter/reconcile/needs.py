@@ -115,7 +115,7 @@ def participant_of(finding: Finding, chart: Chart) -> str:
 def need_key(source_key: str, need: str, participant: str) -> str:
     """The key of a need: drawn once, at its first opening, then kept with the task and never computed again."""
     text = f"{source_key}|{need}|{participant}"
-    return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode().lower()[:16]
+    return base64.b32encode(hashlib.sha256(text.encode()).digest()[:10]).decode().lower()  # 16 letters
 
 
 def _combined(text: str, participant: str, findings: list[Finding], now: datetime) -> Need:

@@ -81,11 +81,12 @@ def look(chart: Chart, edition: Edition, read_back: ReadBackOf, bases: Bases) ->
     rules = _rules_of(edition, chart.source)
     facts = _facts(edition, chart, bases)
     screens = Screens(facts)
+    cut = bool(chart.source.lacks)  # what was kept without an element has to be told as unreadable
     findings = [
         finding
         for type, own in rules.by_type.items()
         for focus in facts.focuses(type)
-        for rule in own
+        for rule in (own if cut else screens.worth(own, focus))
         if (finding := judge_for_look(rule, focus, facts, now=chart.now, screens=screens))
     ]
     deciding = Deciding(

@@ -362,7 +362,7 @@ INDEX: Mapping[int, Entry] = {
         _RULES + "test_f26_what_is_older_than_go_live_is_old_whenever_it_becomes_known",
         _RULES + "test_f26_a_new_rule_goes_live_with_its_source",
         _EVALUATE + "test_bounds_only_mark_as_old",
-        out=Edit("mapping/evaluate.py", "        if live_from:\n", "        if False:\n"),
+        out=Edit("mapping/age.py", "        if live_from:\n", "        if False:\n"),
     ),
     27: _rule(
         "while nobody can see a task, no step counts as done",

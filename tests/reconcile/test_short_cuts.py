@@ -217,6 +217,57 @@ def _is_too_old(full: Finding) -> bool:
     return full.old or full.satisfied is Tri.YES or full.ended
 
 
+def _order(id: str, **more: Any) -> dict[str, Any]:
+    return {
+        "resourceType": "ServiceRequest",
+        "id": id,
+        "status": "active",
+        "intent": "order",
+        "category": [{"coding": [{"system": SNOMED, "code": KINDS[0]}]}],
+        "subject": {"reference": PATIENT},
+        **more,
+    }
+
+
+def test_an_urgent_order_is_not_too_old_because_a_routine_one_was_judged_before() -> None:
+    """Before go-live a routine order counts for thirty days, an urgent one for ninety: each by its own priority."""
+    routine = _order("a", authoredOn=at(-60))
+    urgent = _order("b", authoredOn=at(-60), priority="urgent")
+    chart = chart_of([routine, urgent], dict.fromkeys((*POLLED, *EVIDENCE), 2), (), NOW)
+    seen = look(chart, shipped(), _nothing, NO_BASES)
+    assert [event.set["focus"] for event in seen.decision.events] == ["ServiceRequest/b"]
+
+
+def test_what_a_source_calls_unconfirmed_is_judged_there() -> None:
+    visit = {
+        "resourceType": "Appointment",
+        "id": "v",
+        "status": "waitlist",
+        "start": at(5),
+        "participant": [{"actor": {"reference": PATIENT}, "status": "accepted"}],
+    }
+    chart = chart_of([visit], dict.fromkeys((*POLLED, *EVIDENCE), 2), (), NOW)
+    source = replace(chart.source, parameters={"scheduling": {"unconfirmed": ["pending", "waitlist"]}})
+    for own, expected in ((chart.source, []), (source, ["confirm-visit"])):
+        here = replace(chart, source=own)
+        focus = here.snapshots["Appointment/v"]
+        screens = Screens(Facts(here, NO_BASES, shipped().codebook))
+        assert [rule.id for rule in screens.worth(shipped().rules_for("Appointment"), focus)] == expected
+        events = look(here, shipped(), _nothing, NO_BASES).decision.events
+        assert [event.set["rule"] for event in events] == expected
+
+
+@pytest.mark.parametrize(("known", "refused"), [(2, True), (1, False), (0, False)])
+def test_a_missing_fact_refuses_only_where_its_absence_is_known(known: int, refused: bool) -> None:
+    chart = chart_of([_order("a", authoredOn=at(-10))], dict.fromkeys((*POLLED, *EVIDENCE), known), (), NOW)
+    screens = Screens(Facts(chart, NO_BASES, shipped().codebook))
+    focus = chart.snapshots["ServiceRequest/a"]
+    for id in ("obtain-result", "review-exclusion", "obtain-authorization"):
+        rule = shipped().rule(id)
+        assert rule is not None
+        assert screens.refuses(rule, focus) is refused
+
+
 @pytest.mark.parametrize("status", ["completed", "revoked", "draft"])
 def test_an_order_that_is_over_is_refused_without_a_fact(status: str) -> None:
     body = {
