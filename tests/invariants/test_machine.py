@@ -25,25 +25,15 @@ from adapter.clock import FixedClock
 from adapter.errors import BatonError, Unsafe
 from adapter.model import EventKind, Task
 from adapter.sandbox import Habits, Sandbox
+from adapter.sandbox.messages import Incoming
 from tests.consistency.hospital import DAY, START, Hospital, order, patient, text, visit
 
 EXAMPLES = int(os.environ.get("BATON_EXAMPLES", "5"))
 PEOPLE = ("p1", "p2", "p3")
 OWN = "urn:baton:n1:need"
 #: What a server may do to single requests. Left out: what nobody could notice (a page that hides rows and says so
-#: nowhere, on the very first walk).
-KINDS = (
-    "status",
-    "rate-limit",
-    "html",
-    "drop",
-    "lost-response",
-    "late",
-    "cut",
-    "malformed",
-    "expired",
-    "repeat",
-)
+#: nowhere, on the very first walk), and a 410 for what is there: that is what a deletion looks like.
+KINDS = ("status", "rate-limit", "html", "drop", "lost-response", "late", "cut", "malformed", "repeat")
 HABITS: dict[str, tuple[Any, ...]] = {
     "newest_first": (True, False),
     "ignore_sort": (True, False),
@@ -82,8 +72,11 @@ class Ward(RuleBasedStateMachine):
         self.copies: list[str] = []
         self.hers: dict[str, dict[str, Any]] = {}
         self.touched: set[str] = set()
+        for number in range(3):
+            self.ehr.put({"resourceType": "Practitioner", "id": f"n{number}"})
         for who in PEOPLE:
             self.ehr.put(patient(who))
+            self.orders_something(who, 10, hurried=False)
         self._foreign()
         self._pass()
 
@@ -152,9 +145,39 @@ class Ward(RuleBasedStateMachine):
         way=numbers,
     )
     def works(self, number: int, act: str, way: int) -> None:
-        ref = self._some_task(number)
-        if ref is None:
-            return
+        if ref := self._some_task(number):
+            self._works_on(ref, act, way)
+
+    @rule(
+        number=numbers,
+        act=st.sampled_from(["status", "owner", "due", "note"]),
+        way=numbers,
+        late=st.booleans(),
+    )
+    def works_between_a_read_and_a_write(self, number: int, act: str, way: int, late: bool) -> None:
+        """Just before the next write of Baton's to a Task reaches the server; and something makes it write."""
+        done: list[str] = []
+
+        def hers(asked: Incoming) -> bool:
+            ref = f"Task/{asked.path.rpartition('/')[2]}"
+            if (
+                not done
+                and asked.method == "PUT"
+                and asked.type == "Task"
+                and self.ehr.get(ref) in self._open_work()
+            ):
+                done.append(ref)
+                self._works_on(ref, act, way)
+            return False
+
+        self.ehr.faults.plan("drop", where=hers)
+        if ref := self._some_task(number):
+            focus = (self.ehr.get(ref) or {}).get("focus", {}).get("reference", "")
+            if focus and self.ehr.get(focus) and focus.startswith("ServiceRequest/"):
+                self.ehr.edit(focus, priority="asap" if late else "urgent", code={"text": f"Clinic {way}"})
+        self._pass()
+
+    def _works_on(self, ref: str, act: str, way: int) -> None:
         self.touched.add(ref)
         if act == "delete":
             for plan in self.ehr.all("CarePlan"):
@@ -205,6 +228,18 @@ class Ward(RuleBasedStateMachine):
     @rule(hours=st.sampled_from([0, 1, 5, 30, 80]))
     def time_passes(self, hours: int) -> None:
         self.clock.advance(timedelta(hours=hours, seconds=2))
+        self._pass()
+
+    @rule(days=st.integers(1, 4))
+    def days_pass(self, days: int) -> None:
+        for _ in range(days):
+            self.clock.advance(DAY)
+            self._pass()
+
+    @rule()
+    def looks_twice(self) -> None:
+        self._pass()
+        self._pass()
 
     @rule(sweep=st.booleans())
     def passes(self, sweep: bool) -> None:
@@ -427,13 +462,16 @@ class Ward(RuleBasedStateMachine):
         found = sorted(one["id"] for one in self.ehr.all(kind))
         return f"{kind}/{found[number % len(found)]}" if found else None
 
-    def _some_task(self, number: int) -> str | None:
-        found = sorted(
-            one["id"]
+    def _open_work(self) -> list[dict[str, Any]]:
+        return [
+            one
             for one in self.ehr.all("Task")
             if any(i.get("system") == OWN for i in one.get("identifier", []))
             and one["status"] in ("requested", "in-progress", "accepted")
-        )
+        ]
+
+    def _some_task(self, number: int) -> str | None:
+        found = sorted(one["id"] for one in self._open_work())
         return f"Task/{found[number % len(found)]}" if found else None
 
     def _visit(self, ref: str, status: str, days: int) -> None:

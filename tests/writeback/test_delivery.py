@@ -361,6 +361,20 @@ def test_acknowledged_and_lost_is_written_again_once(bench: Bench) -> None:
     assert bench.run().parked == 1
 
 
+def test_a_plan_does_not_wait_for_a_task_that_the_server_lost(bench: Bench) -> None:
+    """A lost write is no deletion: the Task is written again at once, and the plan links it (F18)."""
+    backup = bench.server.snapshot()
+    bench.open(task(), plan=True)
+    bench.settle()
+    bench.server.restore(backup)
+    bench.ledger.want(["CarePlan/bp-q1-1"])
+    first = bench.run()
+    assert first.parked == 0 and first.written["CarePlan"] == 1, first.errors
+    bench.settle()
+    assert bench.there()["status"] == "requested" and not bench.row().gone
+    assert bench.there("CarePlan/bp-q1-1")["activity"] == [{"reference": {"reference": REF}}]
+
+
 def test_404_without_an_outcome_says_nothing(bench: Bench) -> None:
     bench.open(task())
     bench.settle()
