@@ -110,6 +110,8 @@ class Crash:
         """A pass, with edits just before, in which the server dies at a write or right at the end."""
         self.story.some(self.ward, 12)
         moment, count = self.chance.choice(MOMENTS), self.chance.randint(2, 12)
+        early = max(1, count - self.chance.randint(0, 2))  # what people saved last is lost with it
+        self.ward.proxy.at(early, "before", lambda asked: self._edit(), writes=True)
         self.ward.proxy.at(count, moment, self._kill, writes=True)
         try:
             self.ward.sync()
@@ -118,6 +120,9 @@ class Crash:
         self.ward.proxy.forget()
         self.server.kill()
         self.server.start()
+
+    def _edit(self) -> None:
+        self.story.some(self.ward, 3)
 
     def _kill(self, asked: Asked) -> None:
         self.ward.proxy.log.append(f"#{asked.number} HAPI killed {asked.method} {asked.path[:100]}")
