@@ -231,13 +231,21 @@ class Reconciler:
         return total
 
     def _page_of(self, requests: Sequence[Request], now: datetime) -> Looked:
-        seen, done = self._look_at(requests, now)
-        return self._commit(seen, now, done)
+        seen, done, unfinished = self._look_at(requests, now)
+        found = self._commit(seen, now, done)
+        if unfinished:  # their requests ended with this commit
+            self.ledger.request(self.facts.name, sorted(unfinished), "unread")
+        return found
 
-    def _look_at(self, requests: Sequence[Request], now: datetime) -> tuple[list[Seen], Looked]:
-        done = Looked()
+    def _look_at(self, requests: Sequence[Request], now: datetime) -> tuple[list[Seen], Looked, set[str]]:
+        """Look, read what is lacking, and look again; and the persons of whom there is more to read after that.
+
+        What was read and did not come is not among it: that is tried again by whoever reads.
+        """
+        done, unfinished = Looked(), set[str]()
         seen = self._charted(requests, now, done)
         for _ in range(ROUNDS):
+            unfinished = set()
             lacking = [s for s in seen if s.decision.missing and s.chart.request]
             if not lacking or self._evidence is None:
                 break
@@ -247,8 +255,9 @@ class Reconciler:
                 break
             fresh = self._charted(self._renewed(again, now), now, done)
             seen = [s for s in seen if s.chart.person not in read] + fresh
+            unfinished = {s.chart.person for s in fresh if s.decision.missing}
         done.persons = len(seen)
-        return seen, done
+        return seen, done, unfinished
 
     def _renewed(self, requests: Sequence[Request], now: datetime) -> list[Request]:
         """The requests as they stand now: evidence that arrived has renewed them."""
@@ -329,7 +338,9 @@ class Reconciler:
         due = [r for r in self.ledger.due_requests(self.facts.name, now, _EVERYBODY) if caused_by_baton(r)]
         changes: list[Counted] = []
         for start in range(0, len(due), PAGE):
-            seen, _ = self._look_at(due[start : start + PAGE], now)  # with evidence: without it nothing opens
+            seen, _, _ = self._look_at(
+                due[start : start + PAGE], now
+            )  # with evidence: without it nothing opens
             for one in seen:
                 if one.chart.request:
                     changes += counted(one.chart.request, one.decision, one.rows)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from adapter.model import EVIDENCE, POLLED
+from adapter.reconcile import reconciler
 from tests.consistency.hospital import (
     DAY,
     HOUR,
@@ -243,3 +244,34 @@ def test_f76_a_type_that_the_server_lacks_silences_only_the_rules_that_need_it(t
     said = town.sync()
     assert list(town.open().values()) == ["schedule-referral"]
     assert said.sources[0].blind == ["CoverageEligibilityResponse"]
+
+
+def test_f3_what_is_left_to_read_when_the_rounds_are_over_is_read_with_the_next_look(
+    town: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers that failed had used up the rounds of one look: her Task never came, and nothing else would wake her."""
+    monkeypatch.setattr(reconciler, "ROUNDS", 1)
+    town.ehr.put(patient())
+    payer = {"status": "active", "beneficiary": {"reference": "Patient/p1"}, "payor": [{"display": "Payer"}]}
+    town.ehr.put({"resourceType": "Coverage", "id": "c1", **payer})
+    town.ehr.put(visit())
+    town.ehr.put(
+        {
+            "resourceType": "CoverageEligibilityResponse",
+            "id": "e1",
+            "status": "active",
+            "purpose": ["validation"],
+            "outcome": "complete",
+            "created": text(START - DAY),
+            "patient": {"reference": "Patient/p1"},
+            "request": {"display": "asked by the desk"},
+            "insurer": {"display": "Payer"},
+            "insurance": [{"coverage": {"reference": "Coverage/c1"}, "inforce": False}],
+        }
+    )
+    for _ in range(6):
+        town.good()
+    assert list(town.open().values()) == ["verify-coverage"]
+    town.ehr.clear_requests()
+    town.quiet()
+    assert town.ehr.sent("GET", "Encounter") == [], "nobody is asked about for ever"
