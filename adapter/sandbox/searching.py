@@ -78,8 +78,9 @@ def search(core: Core, pages: Pages, incoming: Incoming, kind: str) -> Searched:
         return Searched(_counted(core, kind, pairs))
     hit = _remembered(core, pages, incoming, kind)
     kept = hit or _searched(core, kind, pairs)
-    pages.kept[kept.id] = kept
-    if hit is None and "no-cache" not in incoming.header("cache-control"):
+    if len(kept.rows) > kept.count:  # else no link leads back to it
+        pages.kept[kept.id] = kept
+    if hit is None and core.habits.search_cache and "no-cache" not in incoming.header("cache-control"):
         pages.cached[_key(kind, pairs)] = kept
     return Searched(page(core, kept, int(offset) if offset.isdigit() else 0), hit=hit is not None)
 
@@ -259,7 +260,8 @@ def history(core: Core, pages: Pages, incoming: Incoming, kind: str, identity: s
         created=core.now(),
         self_link=f"{core.links()}/{incoming.path}?{urlencode(asked)}",
     )
-    pages.kept[kept.id] = kept
+    if len(kept.rows) > kept.count:  # else no link leads back to it
+        pages.kept[kept.id] = kept
     return page(core, kept, 0)
 
 
