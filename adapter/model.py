@@ -197,6 +197,10 @@ class SourceFacts:
         default_factory=dict
     )  # as adapter.mapping.calendar.build_calendar takes it
 
+    def live_since(self, rule: str) -> datetime | None:
+        """When a rule went live here: at a time of its own, else with the source."""
+        return self.live_from_rules.get(rule, self.live_from)
+
 
 @dataclass(frozen=True, slots=True)
 class Task:

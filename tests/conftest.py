@@ -55,11 +55,18 @@ class FhirServer:
 @pytest.fixture(scope="session")
 def hapi() -> Iterator[HapiServer]:
     """HAPI with its 60 seconds of search reuse, references enforced, and a token that every request needs."""
-    from tests.servers import hapi as launcher
+    from tests.servers.hapi import HapiServer
+
+    yield from started_hapi(HapiServer(token=TOKEN, reuse_search_ms=60_000))
+
+
+def started_hapi(server: HapiServer) -> Iterator[HapiServer]:
+    """A HAPI as long as a test needs it; a skip with the reason where it cannot run and is not required."""
+    from tests.servers.hapi import HapiUnavailable
 
     try:
-        server = launcher.HapiServer(token=TOKEN, reuse_search_ms=60_000).start()
-    except launcher.HapiUnavailable as reason:
+        server.start()
+    except HapiUnavailable as reason:
         if os.environ.get("BATON_REQUIRE_HAPI") == "1":
             pytest.fail(f"HAPI is required, and {reason}")
         pytest.skip(f"HAPI cannot run here: {reason}")
@@ -107,23 +114,24 @@ def fhir_server(request: pytest.FixtureRequest) -> Iterator[FhirServer]:
     """Each FHIR server that Baton's tests run against. A real one lives for the whole run: use ids of your own."""
     if request.param.startswith("helios"):
         tenant = {"X-Tenant-ID": f"t{secrets.token_hex(6)}"}  # an empty server for each test
-        with _ehr(request.getfixturevalue(request.param).base_url, tenant) as ehr:
+        with person_at(request.getfixturevalue(request.param).base_url, tenant) as ehr:
             yield FhirServer(request.param, str(ehr.base_url).rstrip("/"), "", ehr, tenant)
         return
     if request.param == "hapi":
-        with _ehr(request.getfixturevalue("hapi").base_url) as ehr:
+        with person_at(request.getfixturevalue("hapi").base_url) as ehr:
             yield FhirServer("hapi", str(ehr.base_url).rstrip("/"), TOKEN, ehr)
         return
     from adapter.sandbox import Habits, Sandbox
 
     with (
         Sandbox(habits=Habits(token=TOKEN, search_cache=timedelta(minutes=1))) as sandbox,
-        _ehr(sandbox.base_url) as ehr,
+        person_at(sandbox.base_url) as ehr,
     ):
         yield FhirServer("sandbox", str(ehr.base_url).rstrip("/"), TOKEN, ehr)
 
 
-def _ehr(base_url: str, headers: Mapping[str, str] | None = None) -> httpx.Client:
+def person_at(base_url: str, headers: Mapping[str, str] | None = None) -> httpx.Client:
+    """A client of a person at the EHR; paths without a first slash."""
     always = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/fhir+json"}
     return httpx.Client(
         base_url=base_url.rstrip("/") + "/",

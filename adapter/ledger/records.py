@@ -71,9 +71,8 @@ class WalkRow:
     declared_none: bool = False
 
 
-@dataclass(
-    slots=True
-)  # not frozen: one is made of every resource received, and a frozen one takes ten times as long
+# Not frozen: one is made of every resource received, and a frozen one takes ten times as long.
+@dataclass(slots=True)
 class Arrival:
     """One resource as an answer brought it, already trimmed.
 

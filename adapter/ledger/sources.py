@@ -63,9 +63,8 @@ class Sources(Core):
 
     def save_walk(self, row: WalkRow) -> None:
         """Keep ``row`` by itself; with a page, :meth:`store` keeps both in one transaction."""
-        with self._writing(
-            durable=False
-        ) as db:  # as a page's own: what is lost with the power is walked again
+        # As a page's own: what is lost with the power is walked again.
+        with self._writing(durable=False) as db:
             db.execute(queries.SAVE_WALK, rows.walk_values(row))
 
     def edition(self) -> str:

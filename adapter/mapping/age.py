@@ -71,7 +71,7 @@ class Ages:
         max_age = duration(rule.max_age, rule, source) if rule.max_age else None
         if max_age:
             yield "max_age", calendar.before(self.now, max_age)
-        live_from = source.live_from_rules.get(rule.id, source.live_from)
+        live_from = source.live_since(rule.id)
         said = (rule.urgent_lookback if hurried else None) or rule.lookback
         lookback = duration(said, rule, source) if said else max_age or LOOKBACK
         if live_from:

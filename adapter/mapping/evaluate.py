@@ -288,8 +288,7 @@ class _Evaluation:
 
         None for what opens in its own time: what is urgent, what has a date of its own, what is newer or too old.
         """
-        source = self.facts.chart.source
-        live_from = source.live_from_rules.get(self.rule.id, source.live_from)
+        live_from = self.facts.chart.source.live_since(self.rule.id)
         if live_from is None or not opens.known or opens.at is None or opens.at >= live_from:
             return None
         if priority_of(self.focus) in HURRIED or self._too_old(onset):

@@ -13,8 +13,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from adapter.facts.facts import FUNCTION_TYPES, Fact, Facts, Told
+from adapter.mapping.age import duration
 from adapter.mapping.calendar import Calendar
-from adapter.mapping.durations import Duration, parse_duration
+from adapter.mapping.durations import Duration
 from adapter.mapping.fhirpath import Env, EvaluationError, Expression, FunctionSpec, Value
 from adapter.mapping.finding import Tri
 from adapter.mapping.rules import Rule, Span
@@ -189,10 +190,7 @@ class Scope:
 
     def duration(self, span: Span) -> Duration:
         """A duration, with a parameter's override by this source."""
-        if isinstance(span, Duration):
-            return span
-        override = self._overrides.get(span.name)
-        return (parse_duration(override) if isinstance(override, str) else None) or span.default
+        return duration(span, self.rule, self.facts.chart.source)
 
     def known(self, type: str) -> Known:
         """Up to when a type's absence is known for this person."""

@@ -13,7 +13,7 @@ from adapter.errors import ServerError
 from adapter.model import SnapshotState
 from adapter.polling.context import PollingContext
 from adapter.polling.intake import Intake
-from adapter.polling.reader import Batch, Look, Reader, Sighting
+from adapter.polling.reader import Batch, Look, Reader
 
 
 @dataclass(slots=True)
@@ -91,11 +91,11 @@ class OpenWork:
         return [], [look.ref for look in missing]
 
     def _answers(self, batch: Batch) -> bool:
-        """The control read: a 404 counts only while something else is found by id (F18)."""
+        """Whether anything is found by id, of the batch or of the walks' anchors."""
         if any(arrival.state is not SnapshotState.DELETED for arrival in batch.taken.arrivals):
             return True
         anchors = (walk.anchor_ref for walk in self._context.ledger.walks(self._context.source))
-        return any(self._reader.look(ref).sighting is Sighting.THERE for ref in anchors if ref)
+        return self._reader.finds_one_of(ref for ref in anchors if ref)
 
 
 def _parted(taken: Intake) -> tuple[Intake, Intake]:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from adapter.errors import ServerError
 from adapter.ledger import Arrival
 from adapter.polling.context import PollingContext
-from adapter.polling.reader import Batch, Look, Reader, Sighting, live
+from adapter.polling.reader import Batch, Look, Reader, live
 from adapter.references import parse_reference
 
 FRESH = timedelta(days=1)
@@ -107,11 +107,11 @@ class PatientReader:
         return [], refs
 
     def _finds_another(self, missing: list[str]) -> bool:
-        """The control read: whether a Patient that is known is still found by id."""
+        """Whether a Patient that is known is still found by id."""
         context = self._context
         known = context.ledger.alive(context.source, "Patient", limit=len(missing) + _CONTROLS)
         others = [ref for ref in known if ref not in missing][:_CONTROLS]
-        return any(self._reader.look(ref).sighting is Sighting.THERE for ref in others)
+        return self._reader.finds_one_of(others)
 
     def _record(self, refs: list[str], batch: Batch) -> None:
         context, sight = self._context, batch.sight

@@ -102,6 +102,10 @@ class Reader:
         arrival = arrival_of(kept, sight, context.keeper, version=answer.version)
         return Look(ref, Sighting.THERE, sight, Intake([arrival]))
 
+    def finds_one_of(self, refs: Iterable[str]) -> bool:
+        """The control read: a 404 counts only while something else is found by id (F18)."""
+        return any(self.look(ref).sighting is Sighting.THERE for ref in refs)
+
     def _refusal(self, ref: str, fault: ServerError, sight: Sight) -> Look:
         if isinstance(fault, Gone):
             dead = tombstone(ref, sight, self._context.keeper)

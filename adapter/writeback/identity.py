@@ -223,8 +223,8 @@ class _Claim:
     def _read_anew(self) -> None:
         """A person agreed that the EHR, or this ledger, was put back: all of it is read from the beginning."""
         for walk in self.ledger.walks(self.row.name):
-            fresh = replace(walk, watermark=None, known_at=None, known_seq=0)
-            self.ledger.save_walk(replace(fresh, anchor_ref="", anchor_updated=None, place=None))
+            unread = replace(walk, watermark=None, known_at=None, known_seq=0, place=None)
+            self.ledger.save_walk(replace(unread, anchor_ref="", anchor_updated=None))
         self.row = replace(self.row, adopted=False, suspect="", reread_day="")
 
     def _foreign(self, mark: Mark) -> str:

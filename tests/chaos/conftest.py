@@ -11,11 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.chaos.places import at
 from tests.chaos.proxy import Proxy
 from tests.chaos.story import Story
 from tests.chaos.ward import TOKEN_ENV, End, Ward
-from tests.conftest import TOKEN
+from tests.conftest import TOKEN, person_at
 
 Place = tuple[httpx.Client, Proxy]
 
@@ -41,7 +40,7 @@ def sandbox_place() -> Iterator[Place]:
 
     with (
         Sandbox(habits=Habits(token=TOKEN, search_cache=timedelta(minutes=1))) as sandbox,
-        at(sandbox.base_url) as ehr,
+        person_at(sandbox.base_url) as ehr,
         Proxy(sandbox.base_url) as proxy,
     ):
         yield ehr, proxy
@@ -51,7 +50,7 @@ def sandbox_place() -> Iterator[Place]:
 def hapi_place(request: pytest.FixtureRequest) -> Iterator[Place]:
     """HAPI behind a proxy."""
     base_url = request.getfixturevalue("hapi").base_url
-    with at(base_url) as ehr, Proxy(base_url) as proxy:
+    with person_at(base_url) as ehr, Proxy(base_url) as proxy:
         yield ehr, proxy
 
 

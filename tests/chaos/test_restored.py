@@ -12,11 +12,10 @@ import pytest
 from adapter.errors import Unsafe
 from adapter.sandbox import Habits, Sandbox
 from adapter.sandbox.core import MachineClock
-from tests.chaos.places import at
 from tests.chaos.proxy import Proxy
 from tests.chaos.story import notes, orders, sets_status
 from tests.chaos.ward import Ward
-from tests.conftest import TOKEN
+from tests.conftest import TOKEN, person_at
 
 
 class Clock(MachineClock):
@@ -53,7 +52,7 @@ def hospital(tmp_path: Path) -> Iterator[Hospital]:
     clock = Clock()
     with (
         Sandbox(clock=clock, habits=Habits(token=TOKEN)) as sandbox,
-        at(sandbox.base_url) as ehr,
+        person_at(sandbox.base_url) as ehr,
         Proxy(sandbox.base_url) as proxy,
     ):
         ward = Ward.made(ehr, proxy, tmp_path, "restored")

@@ -20,11 +20,10 @@ import pytest
 from adapter.errors import ServerError, Unsafe
 from adapter.report import SyncReport
 from tests.chaos.conftest import Place
-from tests.chaos.places import at
 from tests.chaos.proxy import Asked, Moment, Proxy
 from tests.chaos.story import Story
 from tests.chaos.ward import Edit, End, Ward
-from tests.conftest import TOKEN
+from tests.conftest import TOKEN, person_at, started_hapi
 from tests.servers import hapi as launcher
 
 KILLS = max(1, int(os.environ.get("BATON_KILLS", "20")) // 20)
@@ -42,16 +41,7 @@ def server(tmp_path: Path) -> Iterator[launcher.HapiServer]:
         token=TOKEN,
         extra={"dbOptions": f";DB_CLOSE_ON_EXIT=FALSE;WRITE_DELAY={SAVED_MS}"},
     )
-    try:
-        made.start()
-    except launcher.HapiUnavailable as reason:
-        if os.environ.get("BATON_REQUIRE_HAPI") == "1":
-            pytest.fail(f"HAPI is required, and {reason}")
-        pytest.skip(f"HAPI cannot run here: {reason}")
-    try:
-        yield made
-    finally:
-        made.stop()
+    yield from started_hapi(made)
 
 
 @pytest.mark.long
@@ -60,7 +50,7 @@ def test_the_end_is_the_same_though_the_server_is_killed(
     server: launcher.HapiServer, end_without: Callable[[Place], End], tmp_path: Path, chaos_seed: str
 ) -> None:
     began, seen = time.monotonic(), Counter[str]()
-    with at(server.base_url) as ehr, Proxy(server.base_url) as proxy:
+    with person_at(server.base_url) as ehr, Proxy(server.base_url) as proxy:
         wanted = end_without((ehr, proxy))
         for run in (int(ONLY),) if ONLY else range(1, KILLS + 1):
             ward = Ward.made(ehr, proxy, tmp_path / f"run{run}", f"{chaos_seed}/hapi-kill/{run}")

@@ -9,14 +9,14 @@ import pytest
 from adapter.errors import Unsafe
 from adapter.ledger import Ledger
 from adapter.sandbox import Sandbox
-from tests.conftest import FhirServer, _ehr
+from tests.conftest import FhirServer, person_at
 from tests.cycle.world import World
 
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setenv("BATON_TEST_TOKEN", "none")
-    with Sandbox() as sandbox, _ehr(sandbox.base_url) as ehr:
+    with Sandbox() as sandbox, person_at(sandbox.base_url) as ehr:
         made = World.made(FhirServer("sandbox", sandbox.base_url.rstrip("/"), "", ehr), tmp_path)
         made.configure()
         made.seed()

@@ -9,11 +9,9 @@ import base64
 import hashlib
 import json
 import secrets
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+
+from tests.faults.scripted import Scripted
 
 AUDIENCE = "urn:baton:tests"
 _SHA256 = bytes.fromhex(
@@ -23,31 +21,18 @@ _EXPONENT = 65537
 _BITS = 2048
 
 
-class TokenSigner:
+class TokenSigner(Scripted):
     """An issuer on loopback: ``with TokenSigner() as issuer: issuer.token("system/*.cruds")``."""
 
     def __init__(self) -> None:
         self._modulus, self._private = _drawn_key()
-        served = json.dumps({"keys": [self._public()]}).encode()
-
-        class Keys(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(served)))
-                self.end_headers()
-                self.wfile.write(served)
-
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Keys)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        keys = {"keys": [self._public()]}
+        super().__init__(lambda asked: keys)
 
     @property
     def issuer(self) -> str:
         """What stands in the tokens as ``iss``."""
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return self.origin
 
     @property
     def switches(self) -> dict[str, str]:
@@ -84,17 +69,6 @@ class TokenSigner:
             "n": _text(modulus),
             "e": _text(exponent),
         }
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
 
 def _drawn_key() -> tuple[int, int]:
