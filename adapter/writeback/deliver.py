@@ -1,15 +1,17 @@
-"""Delivery: from the outbox to the EHR, one write at a time, Tasks before care plans.
+"""Delivery: from the outbox to the EHR, Tasks before care plans.
 
 Each delivery reads the resource first. A version that the ledger has not taken in is stored, a look is asked
 for, and the delivery ends (F2); the attempt is committed before it is sent (F15); what was read is the base
 of the update, and its version the If-Match. No HTTP inside a transaction of the ledger.
 
-While one write is on its way, the next one is prepared, and the answer before it taken in: the EHR is what is waited
-for. The next is sent only when the one before has been answered.
+While a write is on its way, the next one is prepared, and the answer before it taken in: the EHR is what is waited for.
+Of one resource never more than one write is under way; of a source one until a write has gone well, then two, and one
+again after whatever went wrong.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -45,6 +47,7 @@ VERIFY_EVERY_S = 60.0
 GIVE_UP_AFTER = 3  # failures in a row: the server is down, not the resource
 BACKOFF_S = 30.0
 BACKOFF_CAP_S = 3600.0
+LINE = 2  # writes on their way at once, where all goes well
 
 
 @dataclass(slots=True)
@@ -65,7 +68,8 @@ class _Round:
     report: Report
     dry_run: bool
     pool: ThreadPoolExecutor
-    under_way: _Begun | None = None
+    under_way: deque[_Begun] = field(default_factory=deque)
+    line: int = 1  # how many may be on their way
 
 
 @dataclass(slots=True)
@@ -103,7 +107,7 @@ class Delivery:
             report.errors.append(f"nothing is written until {self.writer.quiet_until:%H:%M:%S} (take-over)")
             return report
         self._verified, self._in_a_row = float("-inf"), 0
-        with ThreadPoolExecutor(1, thread_name_prefix="write") as pool:
+        with ThreadPoolExecutor(LINE, thread_name_prefix="write") as pool:
             self._rounds(_Round(now, report, dry_run, pool))
         return report
 
@@ -187,16 +191,19 @@ class Delivery:
         return True
 
     def _send(self, begun: _Begun, round: _Round) -> bool:
-        """Send a write; what came before it is answered by then, and taken in while this one is on its way."""
-        before, round.under_way = round.under_way, None
-        if before is not None and not _went_well(before):
-            if not self._take_in(before, round):  # what went wrong there may end the round
+        """Send a write once there is room for it; what made the room is taken in while this one is on its way."""
+        made_room: _Begun | None = None
+        while len(round.under_way) >= round.line:
+            made_room = round.under_way.popleft()
+            if _went_well(made_room):
+                break
+            goes_on, made_room = self._take_in(made_room, round), None
+            if not goes_on:  # what went wrong there may end the round
                 begun.steps.close()
                 return False
-            before = None
         if self._begin(begun, round):
-            round.under_way = begun
-        return before is None or self._take_in(before, round)
+            round.under_way.append(begun)
+        return made_room is None or self._take_in(made_room, round)
 
     def _begin(self, begun: _Begun, round: _Round) -> bool:
         """Commit the attempt and send it; False where somebody else is at it."""
@@ -214,6 +221,7 @@ class Delivery:
         """Wait for the answer and let the delivery end, with whatever more it sends; False where the round ends."""
         while begun.answer is not None:
             awaited, begun.answer = begun.answer, None
+            round.line = LINE if awaited.exception() is None else 1
             goes_on = self._advance(begun, partial(_answered, begun.steps, awaited), round)
             if begun.write is None or not goes_on:
                 return goes_on
@@ -222,8 +230,10 @@ class Delivery:
 
     def _finish(self, round: _Round) -> bool:
         """Take in what is on its way still; False where the round has to end."""
-        before, round.under_way = round.under_way, None
-        return before is None or self._take_in(before, round)
+        goes_on = True
+        while round.under_way:  # what was sent is taken in whatever came of the one before
+            goes_on = self._take_in(round.under_way.popleft(), round) and goes_on
+        return goes_on
 
     def _paused(self, row: OutboxRow) -> bool:
         """Whether a person paused the rule of an open task; what ended goes out all the same."""

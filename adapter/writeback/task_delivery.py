@@ -299,13 +299,15 @@ class TaskDelivery:
         if isinstance(notes, list) and len(notes) != task.notes:
             more["notes"] = len(notes)  # a server that appends what it was sent (Canvas) is nobody's note
         event = confirmed(task, mark_of_answer(found), now=self.now, **more)
-        self.sender.ledger.done(
-            self.row.target, sent=self.row.wanted, version=event.set["seen_version"], events=[event]
-        )
-        self.sender.store(found, cause="own-write", now=self.now)
+        ledger = self.sender.ledger
+        with ledger.transaction(durable=False):  # as `done` itself: what the EHR has can be learned again
+            ledger.done(
+                self.row.target, sent=self.row.wanted, version=event.set["seen_version"], events=[event]
+            )
+            self.sender.store(found, cause="own-write", now=self.now)
+            self._want_plan(task)
         self.sender.refused.pop(self.row.target, None)  # it stands now, and may be named
         self.report.written["Task"] += 1
-        self._want_plan(task)
 
     def _is_that(self, body: Json, digest: str) -> bool:
         zone = self.contexts.settings.source.zone

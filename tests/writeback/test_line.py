@@ -1,4 +1,4 @@
-"""One write on its way while the next is prepared: never two, none after a refusal, and none left behind."""
+"""Writes on their way while the next is prepared: two at most, one after a fault, none left behind."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from adapter.errors import RetryableError
 from adapter.fhir import Answer
+from adapter.writeback.deliver import LINE
 from adapter.writeback.sending import Sender, Write
 from adapter.writeback.task_delivery import TaskDelivery
 from tests.writeback.bench import Bench, task
@@ -42,18 +43,96 @@ def puts(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Write], None]],
     return watch
 
 
-def test_never_are_two_writes_on_their_way(bench: Bench, puts: Any) -> None:
-    alone = threading.Lock()
-    overlaps = []
+class Line:
+    """How many writes are on their way at once; ``hold`` keeps one there until another has begun, or time is up."""
 
-    def during(write: Write) -> None:
-        overlaps.append(not alone.acquire(blocking=False))
-        alone.release()
+    def __init__(self) -> None:
+        self.most: list[int] = []
+        self._on_their_way: list[str] = []
+        self._changed = threading.Condition()
+
+    def begin(self, target: str, *, wait_for: int = 0, seconds: float = 10.0) -> bool:
+        with self._changed:
+            assert target not in self._on_their_way
+            self._on_their_way.append(target)
+            self.most.append(len(self._on_their_way))
+            self._changed.notify_all()
+            return self._changed.wait_for(lambda: len(self._on_their_way) >= wait_for, seconds)
+
+    def end(self, target: str) -> None:
+        with self._changed:
+            self._on_their_way.remove(target)
+
+
+def watched(monkeypatch: pytest.MonkeyPatch, line: Line, during: Callable[[Write, int], int]) -> list[str]:
+    """Count writes on their way; ``during`` says for how many at once a write waits (0: for none)."""
+    sent: list[str] = []
+    plain = Sender.put
+
+    def put(self: Sender, write: Write) -> Answer:
+        sent.append(write.target)
+        line.begin(write.target, wait_for=during(write, len(sent)))
+        try:
+            return plain(self, write)
+        finally:
+            line.end(write.target)
+
+    monkeypatch.setattr(Sender, "put", put)
+    return sent
+
+
+def test_two_writes_are_on_their_way_once_one_has_gone_well(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = Line()
+    open_many(bench)
+    sent = watched(monkeypatch, line, lambda write, number: 2 if number == 3 else 0)
+    assert bench.run().written["Task"] == len(MANY)
+    assert len(set(sent)) == len(sent) == len(MANY)
+    assert line.most[0] == 1 and max(line.most) == LINE == 2
+
+
+def test_nothing_is_sent_beside_the_first_write(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = Line()
+    beside: list[bool] = []
+
+    def put(self: Sender, write: Write) -> Answer:
+        if not beside:  # wait a little for a second one, which must not come
+            beside.append(line.begin(write.target, wait_for=2, seconds=0.3))
+            line.end(write.target)
+        return plain(self, write)
+
+    plain = Sender.put
+    open_many(bench)
+    monkeypatch.setattr(Sender, "put", put)
+    assert bench.run().written["Task"] == len(MANY)
+    assert beside == [False]
+
+
+def test_after_a_fault_one_at_a_time_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = Line()
+
+    def during(write: Write, number: int) -> int:
+        if write.target == "Task/b-k3-1":
+            raise RetryableError("the connection was lost", source="ehr")
+        return 0
 
     open_many(bench)
-    sent = puts(during)
-    assert bench.run().written["Task"] == len(MANY)
-    assert len(set(sent)) == len(sent) == len(MANY) and not any(overlaps)
+    delivery = bench.delivery
+    seen: list[tuple[str, int]] = []
+    plain = type(delivery)._take_in
+
+    def take_in(self: Any, begun: Any, round: Any) -> bool:
+        goes_on = plain(self, begun, round)
+        seen.append((begun.row.target, round.line))
+        return goes_on
+
+    monkeypatch.setattr(type(delivery), "_take_in", take_in)
+    sent = watched(monkeypatch, line, during)
+    report = bench.run()
+    assert report.failed == 1 and report.written["Task"] == len(MANY) - 1 and len(sent) == len(MANY)
+    assert dict(seen)["Task/b-k3-1"] == 1
+    assert dict(seen)["Task/b-k8-1"] == LINE
 
 
 def test_the_next_one_is_prepared_while_a_write_is_on_its_way(
