@@ -21,7 +21,7 @@ from adapter.ledger import Ledger
 from adapter.mapping.check import parameter_faults
 from adapter.mapping.loader import load
 from adapter.mapping.rules import Edition
-from adapter.model import Event, Task
+from adapter.model import WITHDRAWING, Event, Task
 from adapter.reconcile.editions import take_up
 from adapter.report import PassOptions, Progress, SourceReport, SyncReport, no_progress
 from adapter.settings import Settings, SourceSettings, packaged
@@ -299,7 +299,12 @@ class App:
                 f"It is due {day_text(task.due, self._source(task.source).zone)}; after that it stays open"
                 " and escalates as its rule says."
             )
-        if task.mark:
+        if task.mark == WITHDRAWING:
+            lines.append(
+                "A changed rule or a merge no longer needs it: it is withdrawn after four business hours, unless "
+                "it is needed again by then."
+            )
+        elif task.mark:
             lines.append("It closes by itself after two business days without a person's touch.")
         if task.hold:
             lines.append(f"It is held: {task.hold}.")

@@ -17,7 +17,8 @@ hold        the engine does not act on a need for now (in hospital, a flood); *o
 opens       not before this; due: until this; ends: moot after this
 steps       escalations that were done, each known by anchor, offset and effect
 started     a person has taken the task up: it is never closed under her hands
-mark        "evidence" or "no-longer-needed" on a started task that Baton would have closed
+mark        "evidence" or "no-longer-needed" on a started task that Baton would have closed; "withdrawing", which
+            nobody sees in the EHR, on one that Baton's own side no longer needs (an edited rule, a merge)
 outbox      which resources have to be written, newest wish first; one row per resource
 """
 
@@ -35,6 +36,10 @@ Json = Mapping[str, Any]
 POLLED = ("ServiceRequest", "CoverageEligibilityResponse", "Appointment")
 # What is read per patient, when a rule's answer depends on it.
 EVIDENCE = ("Encounter", "Coverage", "DiagnosticReport", "DocumentReference")
+
+
+WITHDRAWING = "withdrawing"
+"""The mark of a task that Baton's own side no longer needs, while that may still be taken back (F19)."""
 
 
 class TaskStatus(StrEnum):
@@ -287,7 +292,9 @@ class EventKind(StrEnum):
     DELETED = "deleted"  # a person deleted it in the EHR
     CONFIRMED = "confirmed"  # the EHR acknowledged our write: its version
     ADOPTED = "adopted"  # found in the EHR by a new or older ledger
-    NOTED = "noted"  # bookkeeping: the values that end its silence, that it turned
+    NOTED = (
+        "noted"  # bookkeeping: the values that end its silence, that it turned, that it waits to be withdrawn
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,10 +81,12 @@ class Snapshots(Core):
         with self._writing(durable=False) as db:  # what is lost with the power is polled again
             page = _compare(db, source, arrivals)
             _write(db, source, page)
-            woken = _named_by(db, source, page, at)
+            linked = _take_links(db, source, page, at)
+            woken = linked | _named_by(db, source, page)
             woken |= _keep_unread(db, source, arrivals, quarantine, at)
             _clear_quarantine(db, source, page.good)
-            renew(db, source, {person: (cause,) for person in sorted(woken)})
+            causes = {person: (cause, "link") if person in linked else (cause,) for person in sorted(woken)}
+            renew(db, source, causes)
             if walk is not None:
                 db.execute(queries.SAVE_WALK, rows.walk_values(walk))
             if page.inserts or page.updates or page.seen:
@@ -352,15 +354,14 @@ def _orders_of(visit: Arrival, bases: Bases) -> set[str]:
     return {parse_reference(one, bases).local for one in (said if isinstance(said, list) else [said])} - {""}
 
 
-def _named_by(db: sqlite3.Connection, source: str, page: _Page, now: datetime) -> set[str]:
+def _named_by(db: sqlite3.Connection, source: str, page: _Page) -> set[str]:
     """Whom a page wakes: those its changed resources name or named, and those of our own Tasks."""
-    woken = _take_links(db, source, page, now)
     if not page.wakes:
-        return woken
+        return set()
     patients = {patient for ref in page.wakes for patient in _values_of(page, ref)["patients"].split()}
     listed = rows.listed(page.wakes)
     patients |= {row["patient"] for row in db.execute(queries.FORMER_PATIENTS, (source, listed))}
-    woken |= set(persons.names(db, source, patients).values())
+    woken = set(persons.names(db, source, patients).values())
     ids = [ref.partition("/")[2] for ref in page.wakes if ref.startswith("Task/")]
     if ids:
         woken |= {row["person"] for row in db.execute(queries.TASK_PERSONS, (source, rows.listed(ids)))}
@@ -372,6 +373,7 @@ def _values_of(page: _Page, ref: str) -> dict[str, Any]:
 
 
 def _take_links(db: sqlite3.Connection, source: str, page: _Page, now: datetime) -> set[str]:
+    """Take in whom its Patients are linked to now; the persons who were joined or parted by it."""
     changed = [
         a
         for a in page.good

@@ -18,6 +18,7 @@ from adapter.mapping.calendar import Calendar
 from adapter.mapping.durations import Duration, Unit
 from adapter.mapping.finding import Finding
 from adapter.model import (
+    WITHDRAWING,
     Chart,
     Event,
     EventKind,
@@ -43,6 +44,9 @@ OPEN_ELSEWHERE = 0  # instead of a generation: the task of this need is open wit
 _ORDER_OF_PRIORITY = (Priority.ROUTINE, Priority.URGENT, Priority.ASAP, Priority.STAT)
 _NO_LONGER = frozenset({Verdict.COMPLETE, Verdict.WITHDRAW})
 _NO_NEWS = frozenset({"due", "edition", "sweep"})
+_OWN_SIDE = frozenset({"edition", "link"})  # what Baton's side brings about, and may take back
+RELEASED = frozenset({"released", "hold-released"})  # causes by which a person has let a hold go
+BEFORE_WITHDRAWAL = Duration(4, Unit.BUSINESS_HOURS)
 _BY_PERSON = frozenset({"person", "deleted", "command"})
 ONE_BUSINESS_DAY = Duration(1, Unit.BUSINESS_DAYS)
 
@@ -248,7 +252,7 @@ class Deciding:
                 self._close(task, EventKind.COMPLETED, "evidence", "satisfied", need.face)
             case Verdict.ENDED:
                 self._close(task, EventKind.WITHDRAWN, "clock", "its time has passed", need.face)
-            case Verdict.WITHDRAW:
+            case Verdict.WITHDRAW if not self._may_be_taken_back(self.rows[task.id]):
                 self._close(task, EventKind.WITHDRAWN, "contrary", "no longer needed", need.face)
             case Verdict.UNKNOWN:
                 self._ask(need, standing=True)
@@ -309,7 +313,7 @@ class Deciding:
         self._changed(task, new, EventKind.RESUMED, f"no longer {task.hold}")
 
     def _keep(self, need: Need, task: Task) -> None:
-        task = self.rows[task.id]
+        task = self._needed_again(self.rows[task.id])
         face = self._face_for(need, task)
         new = self._revised(task, face) if face else task
         if task.mark:
@@ -319,6 +323,12 @@ class Deciding:
         if face:
             self._say(self.rows[task.id], face)
             self._escalate(self.rows[task.id], face)
+
+    def _needed_again(self, task: Task) -> Task:
+        """The row without the mark that nobody saw: taking it back is no news for the EHR."""
+        if task.mark == WITHDRAWING:
+            self._changed(task, replace(task, mark="", marked_at=None), EventKind.NOTED, "needed again")
+        return self.rows[task.id]
 
     def _face_for(self, need: Need, task: Task) -> Finding | None:
         """The finding of the task's own rule and focus, else the need's face; code and focus of a task stay."""
@@ -408,6 +418,25 @@ class Deciding:
         elif self._hers_is_known(task, at):
             self._end(task, kind, by, why, face)
 
+    def _may_be_taken_back(self, task: Task) -> bool:
+        """Whether a withdrawal that Baton's own side brings about has yet to hold for some hours (F19).
+
+        A rule edited by mistake, or two patients merged by mistake, is mended within them, and nobody has seen it.
+        """
+        if task.mark != WITHDRAWING:
+            if task.mark or not self._by_own_side():
+                return False
+            waiting = replace(task, mark=WITHDRAWING, marked_at=self.now)
+            self._changed(task, waiting, EventKind.NOTED, "no longer needed by Baton's own side")
+        at = self.calendar.after(_set(self.rows[task.id].marked_at), BEFORE_WITHDRAWAL)
+        if self.now < at:
+            self.looks.append(at)
+        return self.now < at
+
+    def _by_own_side(self) -> bool:
+        causes = {c.partition(":")[0] for c in self.chart.request.causes} if self.chart.request else set()
+        return bool(causes & _OWN_SIDE) and not causes & RELEASED
+
     def _mark(self, task: Task, mark: str, why: str) -> None:
         if task.mark != mark:
             self._changed(task, replace(task, mark=mark, marked_at=self.now), EventKind.MARKED, why)
@@ -422,6 +451,7 @@ class Deciding:
             closing=face.closing if face else (),
             hold="",
             held_status="",
+            mark="" if task.mark == WITHDRAWING else task.mark,
             renews=(face.renews or "") if face else "",
         )
         self._changed(task, new, kind, why, face.closing if face else ())

@@ -7,7 +7,7 @@ from datetime import UTC, tzinfo
 from typing import Any
 
 from adapter.fhirjson import NotJson, dumps, loads
-from adapter.model import Json, Task
+from adapter.model import WITHDRAWING, Json, Task
 from adapter.writeback import codes
 from adapter.writeback.owners import PERSONAL, row_values, value_digest
 
@@ -28,7 +28,7 @@ def bookkeeping(task: Task, zone: tzinfo, owner: str, held: Json) -> str:
         "for": task.patient,
         "ends": task.ends.astimezone(UTC).isoformat() if task.ends else "",
         "steps": list(task.steps),
-        "mark": task.mark,
+        "mark": "" if task.mark == WITHDRAWING else task.mark,
         "hold": task.hold,
         "held": task.held_status,
         "closed": task.closed_by if task.closed_by in CLOSERS else "",

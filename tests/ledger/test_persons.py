@@ -47,6 +47,16 @@ def test_unlinking_parts_them_and_wakes_both(ledger: Ledger) -> None:
     assert ledger.check() == []
 
 
+def test_whoever_is_joined_or_parted_is_asked_for_by_a_cause_of_its_own(ledger: Ledger) -> None:
+    """A need that ends with a merge may be taken back with it (F19)."""
+    for page in (patient("b"), patient("a")):
+        ledger.store("ehr", [page], cause="resource")
+    assert {frozenset(r.causes) for r in ledger.requests("ehr")} == {frozenset({"resource"})}
+    settle(ledger)
+    ledger.store("ehr", [patient("b", "a", seq=7)], cause="resource")
+    assert [r.causes for r in ledger.requests("ehr")] == [{"resource", "link"}]
+
+
 def test_requests_and_next_looks_move_to_the_name_that_stays(ledger: Ledger) -> None:
     store(ledger, patient("b"), patient("a"))
     requests = {r.person: r for r in ledger.due_requests("ehr", at(0))}
