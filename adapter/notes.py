@@ -9,6 +9,11 @@ PAUSED_RULES = "paused-rules"  # rules that a person has paused or withdrawn
 PAUSED_SINCE = "paused-since:"  # + a source's name: when a person paused it
 
 
+def busy_day(source: str) -> str:
+    """How many changes a source's day has brought so far, and its busiest one: {"day", "counts", "busiest"}."""
+    return f"busy-day:{source}"
+
+
 def beat(source: str) -> str:
     """A source's heartbeat: {"at", "state"}."""
     return f"beat:{source}"

@@ -27,7 +27,7 @@ def register(cli: typer.Typer) -> None:
 
 @hold.command("list")
 def list_holds(context: typer.Context, json: bool = Json) -> None:
-    """List the floods that Baton itself would cause and that wait for a person."""
+    """List the floods that wait for a person: of an edited mapping, or of a day beyond any so far."""
     with given.ledger(context) as book:
         rows = [
             {

@@ -10,13 +10,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from adapter.model import EventKind, Request, Task
-from adapter.reconcile.changes import Decision
+from adapter.model import WITHDRAWING, Event, EventKind, Request, Task
+from adapter.reconcile.changes import RELEASED, Decision
 
 LIMIT = 200
 OWN_CAUSES = frozenset({"edition", "sweep"})
 FOLLOWING = frozenset({"evidence", "unread"})  # what a look for another cause brought about
-_COUNTED = {EventKind.OPENED: "open", EventKind.WITHDRAWN: "withdraw"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +35,11 @@ def caused_by_baton(request: Request) -> str:
     return min(causes) if causes and causes <= OWN_CAUSES else ""
 
 
+def was_let_go(request: Request) -> bool:
+    """Whether a person has answered a hold, and so asked for this look."""
+    return any(cause.partition(":")[0] in RELEASED for cause in request.causes)
+
+
 @dataclass(frozen=True, slots=True)
 class Counted:
     """One change that counts: by whose cause, of which rule, in which direction, which task, for whom."""
@@ -53,10 +57,18 @@ def counted(request: Request, decision: Decision, rows: Mapping[str, Task]) -> l
     if not cause:
         return []
     return [
-        Counted(cause, rows[event.task].rule, _COUNTED[event.kind], event.task, request.person)
+        Counted(cause, rows[event.task].rule, direction, event.task, request.person)
         for event in decision.events
-        if event.kind in _COUNTED
+        if (direction := direction_of(event))
     ]
+
+
+def direction_of(event: Event) -> str:
+    """The direction of an event that counts, else "": what waits for its withdrawal counts as withdrawn."""
+    if event.kind is EventKind.OPENED:
+        return "open"
+    withdrawn = event.kind is EventKind.WITHDRAWN or event.set.get("mark") == WITHDRAWING
+    return "withdraw" if withdrawn else ""
 
 
 def floods(changes: Iterable[Counted], *, limit: int | None = None) -> list[Flood]:

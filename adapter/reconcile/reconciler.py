@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from adapter import notes
 from adapter.collecting import rare_collections
 from adapter.errors import BatonError, LedgerUnusable
 from adapter.facts.facts import Facts
@@ -21,18 +22,21 @@ from adapter.mapping.evaluate import evaluate, judge_for_look
 from adapter.mapping.finding import Finding
 from adapter.mapping.rules import Edition, Rule
 from adapter.mapping.screens import Screens
-from adapter.model import POLLED, Chart, EventKind, Known, Request, SourceFacts, Task, Words
+from adapter.model import POLLED, WITHDRAWING, Chart, EventKind, Known, Request, SourceFacts, Task, Words
+from adapter.reconcile.busy import BusyDay, Key, beyond, without
 from adapter.reconcile.changes import ONE_BUSINESS_DAY, OPEN_ELSEWHERE, Deciding, Decision, ReadBackOf
-from adapter.reconcile.guards import Counted, caused_by_baton, counted, floods
+from adapter.reconcile.guards import Counted, caused_by_baton, counted, floods, was_let_go
 from adapter.reconcile.needs import needs_of
 from adapter.references import Bases
 
 PAGE = 100
 ROUNDS = 4  # of evidence for one person: each round may show a next gap
 _BACK_OFF = timedelta(minutes=5)
+_BACK_TOMORROW = timedelta(days=1)
 _UNTIL_RELEASED = timedelta(days=3650)  # a released hold asks for its persons anew
 _EVERYBODY = 10_000_000
 FLAPPING = "flapping"  # the cause of a hold: a need that came and went too often
+BUSY = "busy day"  # the cause of a hold: more of one rule than the hospital's days have brought so far
 
 #: Reads the named types for one person and stores them; the types that were read completely.
 EvidenceReader = Callable[[Sequence[str], frozenset[str]], frozenset[str]]
@@ -201,6 +205,11 @@ class Reconciler:
         self._evidence = evidence
         self._flood_limit = flood_limit
         self._taken: dict[str, int] = {}
+        self._day = BusyDay("")
+        self._counted_before = ""
+        self._on_first_day = False
+        self._waiting: dict[str, bool] = {}  # task beyond a busy day → whether a person has let it go
+        self._beyond: dict[Key, set[str]] = {}  # ... found in this run
         self._flapping: dict[str, bool] = {}  # last task of a need that came and went → whether it may return
 
     def run(self, now: datetime, *, told: Callable[[int], None] | None = None) -> Looked:
@@ -214,8 +223,10 @@ class Reconciler:
     def _run(self, now: datetime, told: Callable[[int], None] | None) -> Looked:
         total = Looked()
         for hold in self.ledger.holds(all=True):
-            if hold.cause == FLAPPING and hold.source == self.facts.name:
-                self._flapping.update(dict.fromkeys(hold.tasks, hold.released_at is not None))
+            if hold.source == self.facts.name and hold.cause in (FLAPPING, BUSY):
+                kept = self._flapping if hold.cause == FLAPPING else self._waiting
+                kept.update(dict.fromkeys(hold.tasks, hold.released_at is not None))
+        self._begin_day(now)
         self._hold_floods(now, total)
         tries: Counter[str] = Counter()
         while True:
@@ -223,12 +234,54 @@ class Reconciler:
                 r for r in self.ledger.due_requests(self.facts.name, now, PAGE) if tries[r.person] < ROUNDS
             ]
             if not requests:
+                self._end_day(now, total)
                 return total
             tries.update(r.person for r in requests)
             total.add(self._page_of(requests, now))
             if told is not None:
                 told(total.persons)
-        return total
+
+    def _begin_day(self, now: datetime) -> None:
+        zone, row = self.facts.zone, self.ledger.source(self.facts.name)
+        day = str(now.astimezone(zone).date())
+        self._day = BusyDay.read(self.ledger.note(notes.busy_day(self.facts.name)), day)
+        went_live = row.live_from if row else None  # a first load has bounds of its own
+        self._on_first_day = went_live is not None and str(went_live.astimezone(zone).date()) == day
+        self._counted_before = self._day.written()
+
+    def _end_day(self, now: datetime, done: Looked) -> None:
+        """Write down what waits, one hold for each rule and direction, and what the day has brought."""
+        name = self.facts.name
+        for (rule, direction), tasks in sorted(self._beyond.items()):
+            count = len(tasks)
+            done.held.append(
+                self.ledger.add_hold(
+                    name, BUSY, rule=rule, direction=direction, count=count, tasks=sorted(tasks), now=now
+                )
+            )
+        self._beyond.clear()
+        if (text := self._day.written()) != self._counted_before:
+            self.ledger.keep_note(notes.busy_day(name), text)
+
+    def _within_the_day(self, one: Seen) -> Seen:
+        """The look without what goes beyond a busy day of the hospital's (F12)."""
+        request = one.chart.request
+        if request is None or caused_by_baton(request) or was_let_go(request):
+            return one
+        free = {task for task, let_go in self._waiting.items() if let_go}
+        free |= {task.id for task in one.chart.tasks if task.mark == WITHDRAWING}
+        held = self._waiting.keys() - free
+        over = beyond(self._day, one.decision, one.rows, held=held, free=free)
+        if self._on_first_day:
+            self._day.counts.update(over.values())
+            return one
+        for task, key in over.items():
+            if task not in held:
+                self._waiting[task] = False
+                self._beyond.setdefault(key, set()).add(task)
+        return replace(
+            one, decision=without(one.decision, over, one.rows, again=one.chart.now + _BACK_TOMORROW)
+        )
 
     def _page_of(self, requests: Sequence[Request], now: datetime) -> Looked:
         seen, done, unfinished = self._look_at(requests, now)
@@ -282,7 +335,8 @@ class Reconciler:
                     self.ledger.failed(chart.request, now + _BACK_OFF * 2 ** min(chart.request.failures, 6))
         return seen
 
-    def _commit(self, seen: Sequence[Seen], now: datetime, done: Looked) -> Looked:
+    def _commit(self, looks: Sequence[Seen], now: datetime, done: Looked) -> Looked:
+        seen = [self._within_the_day(one) if one.decision.events else one for one in looks]
         words = self.ledger.words([task for one in seen for task in one.decision.words])
         results = {s.chart.person: _result(s, words) for s in seen}
         refused = {r.person for r in self._committed(list(results.values()), now, done)}

@@ -187,7 +187,9 @@ INDEX: Mapping[int, Entry] = {
             ),
             Edit("ledger/snapshots.py", "    if strangers:\n", "    if False:\n"),
             Edit(
-                "ledger/snapshots.py", "woken = _take_links(db, source, page, now)", "woken: set[str] = set()"
+                "ledger/snapshots.py",
+                "linked = _take_links(db, source, page, at)",
+                "linked: set[str] = set()",
             ),
         ),
     ),
@@ -198,7 +200,12 @@ INDEX: Mapping[int, Entry] = {
         _RULES + "test_f12_evidence_that_a_flood_asked_for_does_not_hide_its_cause",
         "cycle/test_floods.py::test_an_edited_mapping_that_withdraws_many_waits_and_all_else_goes_on",
         "cycle/test_floods.py::test_the_hospitals_own_flood_goes_out",
+        _RULES + "test_f12_what_goes_beyond_a_busy_day_of_the_hospitals_waits_once",
+        _RULES + "test_f12_withdrawals_beyond_a_busy_day_wait_and_her_work_goes_on",
+        _RULES + "test_f12_a_day_five_times_the_busiest_is_a_day_like_others",
+        _RULES + "test_f12_what_a_day_has_brought_survives_a_restart",
         out=(
+            Edit("reconcile/busy.py", "event.task in held or day.is_full(key)", "False"),
             Edit("reconcile/guards.py", "if len(found) > most", "if False"),
             Edit("reconcile/guards.py", " - FOLLOWING", ""),
         ),
@@ -279,6 +286,10 @@ INDEX: Mapping[int, Entry] = {
         "what was withdrawn stays away; a rule that is missing stops the start",
         _RULES + "test_f19_what_a_person_withdrew_stays_away_and_the_rule_off",
         _RULES + "test_f19_a_rule_that_is_gone_leaves_its_tasks_alone",
+        _RULES + "test_f19_what_a_rule_no_longer_needs_is_withdrawn_after_four_business_hours",
+        _RULES + "test_f19_a_rule_mended_within_four_business_hours_was_never_seen",
+        _RULES + "test_f19_a_started_task_bears_no_mark_before_four_business_hours",
+        _RULES + "test_f19_what_the_hospital_takes_back_is_withdrawn_at_once",
         _RULES + "test_f19_a_rule_that_is_missing_without_a_word_stops_the_start",
         _RULES + "test_f19_a_need_that_is_worded_anew_finds_its_silent_tasks",
         _LOADER + "test_a_file_cut_anywhere_is_refused_or_the_same",
@@ -287,6 +298,7 @@ INDEX: Mapping[int, Entry] = {
             Edit("reconcile/changes.py", '"deleted", "command"})', '"deleted"})'),
             Edit("reconcile/editions.py", "    if faults:", "    if False:"),
             Edit("reconcile/changes.py", "if (t.open or renamed) and", "if t.open and"),
+            Edit("reconcile/changes.py", "Duration(4, Unit.BUSINESS_HOURS)", "Duration(0, Unit.HOURS)"),
         ),
     ),
     20: _rule(
@@ -630,8 +642,6 @@ LATER: Mapping[int, str] = {
 """Rules for which there is nothing yet, and why."""
 
 PARTLY: Mapping[int, str] = {
-    12: "(c) is missing: no upper limit holds a flood that the hospital's own day causes",
-    19: "a withdrawal by Baton's side goes out at once, not after four business hours",
     47: "nobody is woken by the Patient whom an identifier has waited for",
 }
 """Rules of the index of which a part is missing."""

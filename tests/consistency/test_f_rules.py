@@ -14,7 +14,7 @@ from adapter import control
 from adapter.errors import MappingError
 from adapter.mapping.loader import load
 from adapter.model import Request
-from adapter.reconcile import guards, reconciler
+from adapter.reconcile import busy, guards, reconciler
 from adapter.settings import packaged
 from tests.consistency.hospital import DAY, HOUR, START, Hospital, hospital, order, patient, text, visit
 
@@ -127,6 +127,96 @@ def test_f12_evidence_that_a_flood_asked_for_does_not_hide_its_cause() -> None:
     assert guards.caused_by_baton(replace(asked, causes=frozenset({"edition", "resource"}))) == ""
 
 
+@pytest.fixture
+def busy_town(edited: Hospital, monkeypatch: pytest.MonkeyPatch) -> Hospital:
+    """A hospital on its second day, with one task; more than six of a rule in a day are too many."""
+    monkeypatch.setattr(busy, "UPPER", 6)
+    people(edited, 1)
+    edited.good()
+    edited.sync(passing=DAY)
+    return edited
+
+
+def _nine_more(town: Hospital) -> None:
+    for number in range(10, 19):
+        town.ehr.put(patient(f"p{number}"))
+        town.ehr.put(order(f"o{number}", f"p{number}"))
+
+
+def test_f12_what_goes_beyond_a_busy_day_of_the_hospitals_waits_once(busy_town: Hospital) -> None:
+    """An interface sends a month again: six go out, three wait as one hold, and what is stat waits for nobody."""
+    town = busy_town
+    _nine_more(town)
+    town.ehr.put(patient("stat"))
+    town.ehr.put(order("stat", "stat", priority="stat"))
+    report = town.sync()
+    assert report.tasks["opened"] == 7 and len(report.holds) == 1 and report.exit_code == 3
+    assert "ServiceRequest/stat" in {task.focus for task in town.tasks(all=False)}
+    (held,) = town.ledger.holds()
+    assert (held.cause, held.rule, held.direction, held.count) == ("busy day", "schedule-referral", "open", 3)
+    waiting = {f"ServiceRequest/o{n}" for n in range(10, 19)} - {t.focus for t in town.tasks()}
+    looks = town.ledger.next_looks("general")
+    for focus in waiting:  # were the hold lost with the process, they would be looked at all the same
+        assert looks[focus.replace("ServiceRequest/o", "Patient/p")] <= town.clock.now() + DAY
+    town.ehr.edit(sorted(waiting)[0], note=[{"text": "again"}])
+    town.sync(passing=DAY)
+    assert not town.sync().holds and len(town.ledger.holds()) == 1, "held once, whoever looks at them anew"
+    assert len(town.open()) == 8
+    town.app.release_hold(held.id)
+    assert town.sync().tasks["opened"] == 3
+    assert len(town.open()) == 11
+    town.quiet()
+
+
+def test_f12_withdrawals_beyond_a_busy_day_wait_and_her_work_goes_on(busy_town: Hospital) -> None:
+    town = busy_town
+    town.ehr.put(patient("more"))
+    for number in range(5):
+        town.ehr.put(order(f"m{number}", "more"))
+    town.sync()
+    town.sync(passing=DAY)
+    for number in range(3):
+        town.ehr.put(order(f"n{number}", "more"))
+    town.sync()
+    assert len(town.open()) == 9
+    town.sync(passing=DAY)
+    for focus in [task.focus for task in town.tasks(all=False)]:
+        town.ehr.edit(focus, status="revoked")
+    report = town.sync()
+    assert report.tasks["withdrawn"] == 6
+    (held,) = town.ledger.holds()
+    assert (held.direction, held.count) == ("withdraw", 3)
+    task = town.tasks(all=False)[0]
+    town.ehr.edit(f"Task/{task.id}", status="in-progress")
+    town.sync(passing=HOUR)
+    assert town.ledger.task(task.id) is not None and town.ledger.task(task.id).started
+    assert len(town.open()) == 3
+
+
+def test_f12_a_day_five_times_the_busiest_is_a_day_like_others(
+    edited: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(busy, "UPPER", 6)
+    people(edited, 8)
+    assert edited.good().tasks["opened"] == 8, "a first load has bounds of its own"
+    edited.sync(passing=DAY)
+    _nine_more(edited)
+    assert edited.sync().tasks["opened"] == 9
+    assert not edited.ledger.holds()
+
+
+def test_f12_what_a_day_has_brought_survives_a_restart(busy_town: Hospital) -> None:
+    town = busy_town
+    _nine_more(town)
+    town.sync()
+    town.start()
+    town.ehr.put(patient("late"))
+    town.ehr.put(order("late", "late"))
+    report = town.sync()
+    assert not report.tasks["opened"] and len(report.holds) == 1
+    assert sum(hold.count for hold in town.ledger.holds()) == 4
+
+
 def _edit(town: Hospital, old: str, new: str) -> None:
     assert town.mappings is not None
     file = town.mappings / "referral.yaml"
@@ -149,6 +239,68 @@ def test_f19_what_a_person_withdrew_stays_away_and_the_rule_off(town: Hospital) 
     control.resume(town.app, "schedule-referral")
     town.sync(passing=HOUR)
     assert sorted(t.focus for t in town.tasks(all=False)) == ["ServiceRequest/o3", "ServiceRequest/o4"]
+
+
+def _unwanted(town: Hospital, wanted: str = "active", instead: str = "draft") -> None:
+    """The rule asks for another status: its tasks are no longer needed."""
+    assert town.mappings is not None
+    file = town.mappings / "referral.yaml"
+    kept = file.read_text(encoding="utf-8")
+    asks = "when: status = '{}' and kind()"
+    assert asks.format(wanted) in kept
+    file.write_text(kept.replace(asks.format(wanted), asks.format(instead)), "utf-8")
+    town.start()
+
+
+def test_f19_what_a_rule_no_longer_needs_is_withdrawn_after_four_business_hours(edited: Hospital) -> None:
+    people(edited, 1)
+    edited.good()
+    task = edited.only("schedule-referral")
+    _unwanted(edited)
+    assert edited.sync(passing=HOUR).tasks["withdrawn"] == 0  # Monday, 16:00; the day ends at 17:00
+    assert edited.tasks()[0].open and edited.versions_of(task) == 1
+    assert edited.at(START + 18 * HOUR).tasks["withdrawn"] == 0  # Tuesday, 9:00
+    assert edited.there(task)["status"] == "requested" and edited.versions_of(task) == 1
+    assert edited.at(START + 21 * HOUR).tasks["withdrawn"] == 1  # Tuesday, 12:00
+    assert edited.there(task)["status"] == "cancelled"
+    assert not edited.tasks()[0].mark
+    edited.quiet()
+
+
+def test_f19_a_rule_mended_within_four_business_hours_was_never_seen(edited: Hospital) -> None:
+    people(edited, 1)
+    edited.good()
+    task = edited.only("schedule-referral")
+    _unwanted(edited)
+    edited.sync(passing=HOUR)
+    _unwanted(edited, "draft", "active")
+    edited.sync(passing=HOUR)
+    assert edited.only("schedule-referral").open and not edited.only("schedule-referral").mark
+    edited.sync(passing=2 * DAY)
+    assert edited.versions_of(task) == 1 and edited.there(task)["status"] == "requested"
+
+
+def test_f19_a_started_task_bears_no_mark_before_four_business_hours(edited: Hospital) -> None:
+    people(edited, 1)
+    edited.good()
+    task = edited.only("schedule-referral")
+    edited.ehr.edit(f"Task/{task.id}", status="in-progress")
+    edited.sync(passing=HOUR)
+    versions = edited.versions_of(task)
+    _unwanted(edited)
+    edited.sync(passing=HOUR)
+    assert edited.versions_of(task) == versions and "statusReason" not in edited.there(task)
+    edited.sync(passing=DAY)
+    assert edited.there(task)["statusReason"]["coding"][0]["code"] == "mark-no-longer-needed"
+    assert edited.there(task)["status"] == "in-progress"
+
+
+def test_f19_what_the_hospital_takes_back_is_withdrawn_at_once(edited: Hospital) -> None:
+    people(edited, 1)
+    edited.good()
+    edited.ehr.edit("ServiceRequest/o0", status="revoked")
+    assert edited.sync(passing=HOUR).tasks["withdrawn"] == 1
+    assert edited.there()["status"] == "cancelled"
 
 
 def test_f19_a_rule_that_is_gone_leaves_its_tasks_alone(edited: Hospital) -> None:
