@@ -259,6 +259,7 @@ def test_f19_what_a_rule_no_longer_needs_is_withdrawn_after_four_business_hours(
     _unwanted(edited)
     assert edited.sync(passing=HOUR).tasks["withdrawn"] == 0  # Monday, 16:00; the day ends at 17:00
     assert edited.tasks()[0].open and edited.versions_of(task) == 1
+    assert "four business hours" in str(edited.app.explain(task.id))
     assert edited.at(START + 18 * HOUR).tasks["withdrawn"] == 0  # Tuesday, 9:00
     assert edited.there(task)["status"] == "requested" and edited.versions_of(task) == 1
     assert edited.at(START + 21 * HOUR).tasks["withdrawn"] == 1  # Tuesday, 12:00
