@@ -66,6 +66,7 @@ def _all(only: set[str], scale: float) -> int:
     for section, (_, figures) in SECTIONS.items():
         if not only & set(figures):
             continue
+        os.sync()  # what one section has written is not written out while the next one is measured
         command = [sys.executable, "-m", "tests.bench", "--section", section, "--scale", str(scale)]
         done = subprocess.run([*command, "--only", ",".join(sorted(only))], stdout=subprocess.PIPE, text=True)
         if done.returncode:
