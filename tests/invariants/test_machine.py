@@ -305,6 +305,7 @@ class Ward(RuleBasedStateMachine):
             assert asked.type not in ("Task", "CarePlan") or id.startswith(("b-", "bp-")), asked.path
         self._justified(before)
         self._foreign_versions()
+        self._hers_stand()
         return not any(source.failed for source in report.sources)
 
     def _justified(self, before: dict[str, Task]) -> None:
@@ -439,7 +440,7 @@ class Ward(RuleBasedStateMachine):
     def _hers_stand(self) -> None:
         for ref, said in self.hers.items():
             held = self.ehr.get(ref)
-            assert held is not None
+            assert held is not None, ref
             for element, value in said.items():
                 there = held["restriction"]["period"]["end"] if element == "due" else held.get(element)
                 if element == "status" and value in ("in-progress", "accepted"):
