@@ -275,6 +275,8 @@ class Reconciler:
         if self._on_first_day:
             self._day.counts.update(over.values())
             return one
+        if not over:
+            return one
         for task, key in over.items():
             if task not in held:
                 self._waiting[task] = False

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -203,6 +204,25 @@ def test_f12_a_day_five_times_the_busiest_is_a_day_like_others(
     _nine_more(edited)
     assert edited.sync().tasks["opened"] == 9
     assert not edited.ledger.holds()
+
+
+def test_f12_a_day_like_others_asks_for_no_look_of_its_own(
+    busy_town: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not held is decided as it was: nobody is looked at again tomorrow because something opened today."""
+    town = busy_town
+    again: list[object] = []
+    plain = reconciler.without
+
+    def without(*args: Any, **more: Any) -> Any:
+        again.append(more["again"])
+        return plain(*args, **more)
+
+    monkeypatch.setattr(reconciler, "without", without)
+    town.ehr.put(patient("p10"))
+    town.ehr.put(order("o10", "p10"))
+    assert town.sync().tasks["opened"] == 1
+    assert not again
 
 
 def test_f12_what_a_day_has_brought_survives_a_restart(busy_town: Hospital) -> None:
