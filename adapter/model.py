@@ -346,6 +346,11 @@ class Request:
     not_before: datetime | None = None
     failures: int = 0
 
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The causes without what each of them names: "released:3" is "released"."""
+        return frozenset([cause.partition(":")[0] for cause in self.causes])
+
 
 @dataclass(frozen=True, slots=True)
 class Chart:

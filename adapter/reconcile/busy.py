@@ -34,7 +34,7 @@ class BusyDay:
     busiest: dict[Key, int] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, text: str | None, day: str) -> BusyDay:
+    def read(cls, text: str, day: str) -> BusyDay:
         """What :meth:`written` has kept, as of ``day``: of a day that is over its counts may be the busiest."""
         try:
             held = loads(text) if text else {}

@@ -434,7 +434,7 @@ class Deciding:
         return self.now < at
 
     def _by_own_side(self) -> bool:
-        causes = {c.partition(":")[0] for c in self.chart.request.causes} if self.chart.request else set()
+        causes = self.chart.request.kinds if self.chart.request else frozenset()
         return bool(causes & _OWN_SIDE) and not causes & RELEASED
 
     def _mark(self, task: Task, mark: str, why: str) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from adapter.model import WITHDRAWING, Event, EventKind, Request, Task
-from adapter.reconcile.changes import RELEASED, Decision
+from adapter.reconcile.changes import Decision
 
 LIMIT = 200
 OWN_CAUSES = frozenset({"edition", "sweep"})
@@ -31,13 +31,8 @@ class Flood:
 
 def caused_by_baton(request: Request) -> str:
     """The cause of Baton's own that alone asked for a look; "" where the hospital's day did, or a person."""
-    causes = {cause.partition(":")[0] for cause in request.causes} - FOLLOWING
+    causes = request.kinds - FOLLOWING
     return min(causes) if causes and causes <= OWN_CAUSES else ""
-
-
-def was_let_go(request: Request) -> bool:
-    """Whether a person has answered a hold, and so asked for this look."""
-    return any(cause.partition(":")[0] in RELEASED for cause in request.causes)
 
 
 @dataclass(frozen=True, slots=True)

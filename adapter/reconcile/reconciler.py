@@ -24,8 +24,15 @@ from adapter.mapping.rules import Edition, Rule
 from adapter.mapping.screens import Screens
 from adapter.model import POLLED, WITHDRAWING, Chart, EventKind, Known, Request, SourceFacts, Task, Words
 from adapter.reconcile.busy import BusyDay, Key, beyond, without
-from adapter.reconcile.changes import ONE_BUSINESS_DAY, OPEN_ELSEWHERE, Deciding, Decision, ReadBackOf
-from adapter.reconcile.guards import Counted, caused_by_baton, counted, floods, was_let_go
+from adapter.reconcile.changes import (
+    ONE_BUSINESS_DAY,
+    OPEN_ELSEWHERE,
+    RELEASED,
+    Deciding,
+    Decision,
+    ReadBackOf,
+)
+from adapter.reconcile.guards import Counted, caused_by_baton, counted, floods
 from adapter.reconcile.needs import needs_of
 from adapter.references import Bases
 
@@ -206,9 +213,9 @@ class Reconciler:
         self._flood_limit = flood_limit
         self._taken: dict[str, int] = {}
         self._day = BusyDay("")
-        self._counted_before = ""
         self._on_first_day = False
-        self._waiting: dict[str, bool] = {}  # task beyond a busy day → whether a person has let it go
+        self._held: set[str] = set()  # tasks beyond a busy day
+        self._let_go: set[str] = set()  # ... that a person has let go
         self._beyond: dict[Key, set[str]] = {}  # ... found in this run
         self._flapping: dict[str, bool] = {}  # last task of a need that came and went → whether it may return
 
@@ -223,9 +230,13 @@ class Reconciler:
     def _run(self, now: datetime, told: Callable[[int], None] | None) -> Looked:
         total = Looked()
         for hold in self.ledger.holds(all=True):
-            if hold.source == self.facts.name and hold.cause in (FLAPPING, BUSY):
-                kept = self._flapping if hold.cause == FLAPPING else self._waiting
-                kept.update(dict.fromkeys(hold.tasks, hold.released_at is not None))
+            if hold.source != self.facts.name:
+                continue
+            released = hold.released_at is not None
+            if hold.cause == FLAPPING:
+                self._flapping.update(dict.fromkeys(hold.tasks, released))
+            elif hold.cause == BUSY:
+                (self._let_go if released else self._held).update(hold.tasks)
         self._begin_day(now)
         self._hold_floods(now, total)
         tries: Counter[str] = Counter()
@@ -247,7 +258,6 @@ class Reconciler:
         self._day = BusyDay.read(self.ledger.note(notes.busy_day(self.facts.name)), day)
         went_live = row.live_from if row else None  # a first load has bounds of its own
         self._on_first_day = went_live is not None and str(went_live.astimezone(zone).date()) == day
-        self._counted_before = self._day.written()
 
     def _end_day(self, now: datetime, done: Looked) -> None:
         """Write down what waits, one hold for each rule and direction, and what the day has brought."""
@@ -260,26 +270,26 @@ class Reconciler:
                 )
             )
         self._beyond.clear()
-        if (text := self._day.written()) != self._counted_before:
-            self.ledger.keep_note(notes.busy_day(name), text)
+        kept, text = notes.busy_day(name), self._day.written()
+        if text != self.ledger.note(kept):
+            self.ledger.keep_note(kept, text)
 
     def _within_the_day(self, one: Seen) -> Seen:
         """The look without what goes beyond a busy day of the hospital's (F12)."""
         request = one.chart.request
-        if request is None or caused_by_baton(request) or was_let_go(request):
+        if request is None or caused_by_baton(request) or request.kinds & RELEASED:
             return one
-        free = {task for task, let_go in self._waiting.items() if let_go}
-        free |= {task.id for task in one.chart.tasks if task.mark == WITHDRAWING}
-        held = self._waiting.keys() - free
-        over = beyond(self._day, one.decision, one.rows, held=held, free=free)
+        counted_before = {task.id for task in one.chart.tasks if task.mark == WITHDRAWING}
+        free = self._let_go | counted_before if counted_before else self._let_go
+        over = beyond(self._day, one.decision, one.rows, held=self._held, free=free)
         if self._on_first_day:
             self._day.counts.update(over.values())
             return one
         if not over:
             return one
         for task, key in over.items():
-            if task not in held:
-                self._waiting[task] = False
+            if task not in self._held:
+                self._held.add(task)
                 self._beyond.setdefault(key, set()).add(task)
         return replace(
             one, decision=without(one.decision, over, one.rows, again=one.chart.now + _BACK_TOMORROW)

@@ -14,7 +14,7 @@ import pytest
 from adapter import control
 from adapter.errors import MappingError
 from adapter.mapping.loader import load
-from adapter.model import Request
+from adapter.model import Request, Task
 from adapter.reconcile import busy, guards, reconciler
 from adapter.settings import packaged
 from tests.consistency.hospital import DAY, HOUR, START, Hospital, hospital, order, patient, text, visit
@@ -40,6 +40,8 @@ rules:
     reason: The order asks for a call.
 ...
 """
+
+WANTED, UNWANTED = "when: status = 'active' and kind()", "when: status = 'draft' and kind()"
 
 
 @pytest.fixture
@@ -92,7 +94,7 @@ def test_f12_a_flood_is_counted_over_its_whole_cause(
     monkeypatch.setattr(reconciler, "PAGE", 2)
     people(edited, 9)
     edited.good()
-    _edit(edited, "when: status = 'active' and kind()", "when: status = 'draft' and kind()")
+    _edit(edited, WANTED, UNWANTED)
     edited.ehr.put(patient("stat"))
     edited.ehr.put(visit("v1", "stat", status="pending", at=START + 2 * DAY))
     report = edited.sync()
@@ -108,7 +110,7 @@ def test_f12_a_released_hold_is_recounted_and_releases_no_later_one(
     monkeypatch.setattr(guards, "LIMIT", 3)
     people(edited, 6)
     edited.good()
-    _edit(edited, "when: status = 'active' and kind()", "when: status = 'draft' and kind()")
+    _edit(edited, WANTED, UNWANTED)
     edited.sync()
     (held,) = edited.ledger.holds()
     edited.ehr.edit("ServiceRequest/o0", status="draft")
@@ -116,7 +118,7 @@ def test_f12_a_released_hold_is_recounted_and_releases_no_later_one(
     edited.app.release_hold(held.id)
     edited.sync()
     assert [t.focus for t in edited.tasks(all=False)] == ["ServiceRequest/o0"], "only what is still true"
-    _edit(edited, "when: status = 'draft' and kind()", "when: status = 'active' and kind()")
+    _edit(edited, UNWANTED, WANTED)
     edited.sync(passing=3 * DAY)
     assert len(edited.ledger.holds()) == 1, "the next accident waits, too"
     assert len(edited.open()) <= 1
@@ -261,22 +263,15 @@ def test_f19_what_a_person_withdrew_stays_away_and_the_rule_off(town: Hospital) 
     assert sorted(t.focus for t in town.tasks(all=False)) == ["ServiceRequest/o3", "ServiceRequest/o4"]
 
 
-def _unwanted(town: Hospital, wanted: str = "active", instead: str = "draft") -> None:
-    """The rule asks for another status: its tasks are no longer needed."""
-    assert town.mappings is not None
-    file = town.mappings / "referral.yaml"
-    kept = file.read_text(encoding="utf-8")
-    asks = "when: status = '{}' and kind()"
-    assert asks.format(wanted) in kept
-    file.write_text(kept.replace(asks.format(wanted), asks.format(instead)), "utf-8")
-    town.start()
+def _one_task(town: Hospital) -> Task:
+    people(town, 1)
+    town.good()
+    return town.only("schedule-referral")
 
 
 def test_f19_what_a_rule_no_longer_needs_is_withdrawn_after_four_business_hours(edited: Hospital) -> None:
-    people(edited, 1)
-    edited.good()
-    task = edited.only("schedule-referral")
-    _unwanted(edited)
+    task = _one_task(edited)
+    _edit(edited, WANTED, UNWANTED)
     assert edited.sync(passing=HOUR).tasks["withdrawn"] == 0  # Monday, 16:00; the day ends at 17:00
     assert edited.tasks()[0].open and edited.versions_of(task) == 1
     assert "four business hours" in str(edited.app.explain(task.id))
@@ -289,12 +284,10 @@ def test_f19_what_a_rule_no_longer_needs_is_withdrawn_after_four_business_hours(
 
 
 def test_f19_a_rule_mended_within_four_business_hours_was_never_seen(edited: Hospital) -> None:
-    people(edited, 1)
-    edited.good()
-    task = edited.only("schedule-referral")
-    _unwanted(edited)
+    task = _one_task(edited)
+    _edit(edited, WANTED, UNWANTED)
     edited.sync(passing=HOUR)
-    _unwanted(edited, "draft", "active")
+    _edit(edited, UNWANTED, WANTED)
     edited.sync(passing=HOUR)
     assert edited.only("schedule-referral").open and not edited.only("schedule-referral").mark
     edited.sync(passing=2 * DAY)
@@ -302,13 +295,11 @@ def test_f19_a_rule_mended_within_four_business_hours_was_never_seen(edited: Hos
 
 
 def test_f19_a_started_task_bears_no_mark_before_four_business_hours(edited: Hospital) -> None:
-    people(edited, 1)
-    edited.good()
-    task = edited.only("schedule-referral")
+    task = _one_task(edited)
     edited.ehr.edit(f"Task/{task.id}", status="in-progress")
     edited.sync(passing=HOUR)
     versions = edited.versions_of(task)
-    _unwanted(edited)
+    _edit(edited, WANTED, UNWANTED)
     edited.sync(passing=HOUR)
     assert edited.versions_of(task) == versions and "statusReason" not in edited.there(task)
     edited.sync(passing=DAY)

@@ -24,18 +24,25 @@ def open_many(bench: Bench) -> None:
         bench.open(task(key, need=f"visit-for:{key}"))
 
 
-@pytest.fixture
-def puts(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Write], None]], list[str]]:
-    """Let something happen in each write on its way; the targets in their order."""
+def _nothing(write: Write) -> None:
+    """Let a write go by."""
 
-    def watch(during: Callable[[Write], None]) -> list[str]:
+
+@pytest.fixture
+def puts(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Let something happen in each write on its way, and after it; the targets in their order."""
+
+    def watch(during: Callable[[Write], Any], after: Callable[[Write], None] = _nothing) -> list[str]:
         sent: list[str] = []
         plain = Sender.put
 
         def put(self: Sender, write: Write) -> Answer:
             sent.append(write.target)
             during(write)
-            return plain(self, write)
+            try:
+                return plain(self, write)
+            finally:
+                after(write)
 
         monkeypatch.setattr(Sender, "put", put)
         return sent
@@ -44,7 +51,7 @@ def puts(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Write], None]],
 
 
 class Line:
-    """How many writes are on their way at once; ``hold`` keeps one there until another has begun, or time is up."""
+    """How many writes are on their way at once; one may wait there until another has begun, or time is up."""
 
     def __init__(self) -> None:
         self.most: list[int] = []
@@ -64,75 +71,51 @@ class Line:
             self._on_their_way.remove(target)
 
 
-def watched(monkeypatch: pytest.MonkeyPatch, line: Line, during: Callable[[Write, int], int]) -> list[str]:
-    """Count writes on their way; ``during`` says for how many at once a write waits (0: for none)."""
-    sent: list[str] = []
-    plain = Sender.put
-
-    def put(self: Sender, write: Write) -> Answer:
-        sent.append(write.target)
-        line.begin(write.target, wait_for=during(write, len(sent)))
-        try:
-            return plain(self, write)
-        finally:
-            line.end(write.target)
-
-    monkeypatch.setattr(Sender, "put", put)
-    return sent
-
-
-def test_two_writes_are_on_their_way_once_one_has_gone_well(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_writes_are_on_their_way_once_one_has_gone_well(bench: Bench, puts: Any) -> None:
     line = Line()
     open_many(bench)
-    sent = watched(monkeypatch, line, lambda write, number: 2 if number == 3 else 0)
+    sent = puts(
+        lambda write: line.begin(write.target, wait_for=2 if len(sent) == 3 else 0),
+        after=lambda write: line.end(write.target),
+    )
     assert bench.run().written["Task"] == len(MANY)
     assert len(set(sent)) == len(sent) == len(MANY)
     assert line.most[0] == 1 and max(line.most) == LINE == 2
 
 
-def test_nothing_is_sent_beside_the_first_write(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_sent_beside_the_first_write(bench: Bench, puts: Any) -> None:
     line = Line()
     beside: list[bool] = []
 
-    def put(self: Sender, write: Write) -> Answer:
-        if not beside:  # wait a little for a second one, which must not come
-            beside.append(line.begin(write.target, wait_for=2, seconds=0.3))
-            line.end(write.target)
-        return plain(self, write)
+    def during(write: Write) -> None:  # wait a little for a second one, which must not come
+        beside.append(line.begin(write.target, wait_for=0 if beside else 2, seconds=0.3))
 
-    plain = Sender.put
     open_many(bench)
-    monkeypatch.setattr(Sender, "put", put)
+    puts(during, after=lambda write: line.end(write.target))
     assert bench.run().written["Task"] == len(MANY)
-    assert beside == [False]
+    assert beside == [False] + [True] * (len(MANY) - 1)
 
 
-def test_after_a_fault_one_at_a_time_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    line = Line()
-
-    def during(write: Write, number: int) -> int:
+def test_after_a_fault_one_at_a_time_again(bench: Bench, puts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def during(write: Write) -> None:
         if write.target == "Task/b-k3-1":
             raise RetryableError("the connection was lost", source="ehr")
-        return 0
 
     open_many(bench)
-    delivery = bench.delivery
-    seen: list[tuple[str, int]] = []
-    plain = type(delivery)._take_in
+    seen: dict[str, int] = {}
+    plain = type(bench.delivery)._take_in
 
     def take_in(self: Any, begun: Any, round: Any) -> bool:
         goes_on = plain(self, begun, round)
-        seen.append((begun.row.target, round.line))
+        seen[begun.row.target] = round.line
         return goes_on
 
-    monkeypatch.setattr(type(delivery), "_take_in", take_in)
-    sent = watched(monkeypatch, line, during)
+    monkeypatch.setattr(type(bench.delivery), "_take_in", take_in)
+    sent = puts(during)
     report = bench.run()
     assert report.failed == 1 and report.written["Task"] == len(MANY) - 1 and len(sent) == len(MANY)
-    assert dict(seen)["Task/b-k3-1"] == 1
-    assert dict(seen)["Task/b-k8-1"] == LINE
+    assert seen["Task/b-k3-1"] == 1
+    assert seen["Task/b-k8-1"] == LINE
 
 
 def test_the_next_one_is_prepared_while_a_write_is_on_its_way(
