@@ -30,6 +30,9 @@ from datetime import datetime, tzinfo
 from enum import StrEnum
 from typing import Any
 
+import msgspec
+from msgspec.structs import force_setattr
+
 Json = Mapping[str, Any]
 
 # What Baton walks, in the order in which a pass walks it: the causes first, what may answer them after.
@@ -112,8 +115,7 @@ class SnapshotState(StrEnum):
     QUARANTINED = "quarantined"  # its newest version cannot be read: unknown for every rule (F23)
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True, gc=False):
     """The newest version of one resource.
 
     ``body`` holds the kept elements (always "resourceType" and "id"); of our own Tasks and of sources with
@@ -143,10 +145,11 @@ class Snapshot:
     walk_seq: int = 0
     in_scope: bool = True
     patients: tuple[str, ...] = ()
+    ref: str = ""  # "Type/id"
 
-    @property
-    def ref(self) -> str:
-        return f"{self.type}/{self.id}"
+    def __post_init__(self) -> None:
+        if not self.ref:
+            force_setattr(self, "ref", f"{self.type}/{self.id}")
 
 
 @dataclass(frozen=True, slots=True)

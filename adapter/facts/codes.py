@@ -181,6 +181,8 @@ class Codebook:
 
     def _kind_of(self, element: Any) -> str | None:
         found = {kind for coding in codings(element) if (kind := self._coding_kind(coding))}
+        if len(found) < 2:
+            return found.pop() if found else None
         for kind in (IGNORED, *KIND_SETS):
             if kind in found:
                 return kind
@@ -189,11 +191,12 @@ class Codebook:
     def _coding_kind(self, coding: Json) -> str | None:
         """Value sets first, then maps: remembered, for there are few codes and every order asks."""
         key = text_of(coding.get("system")), text_of(coding.get("code"))
-        if key not in self._kinds:
+        held = self._kinds.get(key, _NOT_ASKED)
+        if held is _NOT_ASKED:
             if len(self._kinds) >= _MOST_CODES:
                 self._kinds.clear()
-            self._kinds[key] = self._in_sets(KIND_SETS, coding) or self._mapped("order-kind", coding)
-        return self._kinds[key]
+            held = self._kinds[key] = self._in_sets(KIND_SETS, coding) or self._mapped("order-kind", coding)
+        return held
 
     def _in_sets(self, sets: Mapping[str, str], coding: Json) -> str | None:
         return next((means for means, name in sets.items() if self.valuesets.member(name, coding)), None)
@@ -210,6 +213,7 @@ class Codebook:
         self.unmapped.update((name, key) for key in keys if key)
 
 
+_NOT_ASKED = "not asked"
 _MOST_CODES = 20_000  # a bound for nonsense: an EHR has some thousand codes of orders
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from adapter.facts.codes import Codebook
@@ -151,6 +152,27 @@ class Eligibility:
             unsure = unsure or verdict.unsure
             found.extend(verdict.statements)
         return Benefits(tuple([_as_shown(s) for s in found]), unsure, tuple(sorted(missing)))
+
+    def never_says(self, says: str) -> bool:
+        """Whether no answer could say so of any order, and none contradicts another, whichever of them fit it."""
+        return self._sayable is not None and says not in self._sayable
+
+    @cached_property
+    def _sayable(self) -> frozenset[str] | None:
+        """All that the answers could say; None where two disagree, or a Coverage has to be read first."""
+        cover, authorization = set[str](), set[str]()
+        for answer in self._active:
+            if text_of(answer.body.get("outcome")) not in _SPEAKING:
+                continue
+            authorized = bool(answer.body.get("preAuthRef"))
+            for named in self._named[answer.ref]:
+                if self._is_unread(named.key):
+                    return None
+                for item in objects(named.said.get("item")):
+                    cover.add(_cover(item))
+                    authorization.add(_authorization(item, authorized))
+        said = [aspect - {""} for aspect in (cover, authorization)]
+        return None if max(map(len, said)) > 1 else frozenset().union(*said)
 
     def live(self, coverage: Json, on: When | None = None) -> bool:
         """Whether a Coverage is active and, where a time is given, its period covers that time."""
@@ -353,7 +375,7 @@ def _items_say(fitting: list[list[Json]], authorized: bool) -> Iterable[tuple[st
 
 def _cover(item: Json) -> str:
     excluded = item.get("excluded")
-    return {True: "excluded", False: "covered"}[excluded] if isinstance(excluded, bool) else ""
+    return "excluded" if excluded is True else "covered" if excluded is False else ""
 
 
 def _authorization(item: Json, authorized: bool) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from adapter.model import Json
@@ -17,6 +17,8 @@ def objects(value: Any) -> tuple[Json, ...]:
         value
     )  # what a parser makes comes first: asking for any Mapping is slow, and asked everywhere
     if kind is list:
+        if len(value) == 1 and type(value[0]) is dict:
+            return (value[0],)
         return tuple([part for part in value if type(part) is dict or isinstance(part, Mapping)])
     if kind is dict:
         return (value,)
@@ -41,24 +43,28 @@ def text_of(value: Any) -> str:
 
 def status_of(resource: Json) -> str:
     """The status code, or ""; "unknown" counts as absent."""
-    status = text_of(resource.get("status"))
-    return "" if status == "unknown" else status
+    status = resource.get("status")
+    return status if type(status) is str and status != "unknown" else ""
 
 
-def codings(value: Any) -> Iterator[Json]:
+def codings(value: Any) -> list[Json]:
     """Every Coding of a Coding, a CodeableConcept, or a list of either."""
+    found: list[Json] = []
     for part in objects(value):
         inner = objects(part.get("coding"))
         if inner:
-            yield from inner
+            found.extend(inner)
         elif isinstance(part.get("code"), str):
-            yield part
+            found.append(part)
+    return found
 
 
 def coding_key(coding: Json) -> str:
     """ "system|code"; "|code" where no system is given; "" where no code is."""
-    code = text_of(coding.get("code"))
-    return f"{text_of(coding.get('system'))}|{code}" if code else ""
+    code, system = coding.get("code"), coding.get("system")
+    if type(code) is not str or not code:
+        return ""
+    return f"{system}|{code}" if type(system) is str else f"|{code}"
 
 
 def coding_keys(value: Any) -> frozenset[str]:
@@ -80,8 +86,8 @@ def identifiers(value: Any) -> frozenset[str]:
 
 def identifier_key(identifier: Json) -> str:
     """ "system|value", or "" where either is missing."""
-    system, value = text_of(identifier.get("system")), text_of(identifier.get("value"))
-    return f"{system}|{value}" if system and value else ""
+    system, value = identifier.get("system"), identifier.get("value")
+    return f"{system}|{value}" if type(system) is str and type(value) is str and system and value else ""
 
 
 def coverage_information(resource: Json) -> tuple[Json, ...]:

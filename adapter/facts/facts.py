@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta, tzinfo
 from functools import cached_property, lru_cache
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from adapter.facts import visits
@@ -80,6 +81,8 @@ FACT_TYPE_OF_FOCUS: Mapping[str, frozenset[str]] = {
 }
 """The focus types for which a fact means something; one that is not listed here fits every focus."""
 
+_BY_REF = attrgetter("ref")
+_TOOK_PLACE_OF_VISIT = FACT_TYPES["took_place"] - {_ORDER}
 _GONE = frozenset({"cancelled", "noshow"})
 _OWN_EDITION = re.compile(r"[0-9a-f]{8}\.[0-9a-f]+")
 
@@ -131,12 +134,18 @@ class Facts:
         self._day_before = business_day_before or (lambda instant: _weekday_before(instant, self.zone))
         self._opted_out = opted_out
         own = frozenset(chart.patients)
-        self._own = {
-            ref: s
-            for ref, s in chart.snapshots.items()
-            if not own.isdisjoint(s.patients or patients_of(s.body, bases))
-        }
-        self._live = {ref: s for ref, s in self._own.items() if s.state is SnapshotState.LIVE}
+        self._own: dict[str, Snapshot] = {}
+        self._live: dict[str, Snapshot] = {}
+        self._by_type: dict[str, list[Snapshot]] = {}  # the live resources, each list by ref
+        for ref, snapshot in chart.snapshots.items():
+            if own.isdisjoint(snapshot.patients or patients_of(snapshot.body, bases)):
+                continue
+            self._own[ref] = snapshot
+            if snapshot.state is SnapshotState.LIVE:
+                self._live[ref] = snapshot
+                self._by_type.setdefault(snapshot.type, []).append(snapshot)
+        for listed in self._by_type.values():
+            listed.sort(key=_BY_REF)
         self._related = self._standing_in() if len(self._own) < len(chart.snapshots) else {}
         self._memo: dict[tuple[str, str], Fact] = {}
         self._acted: dict[str, Told] = {}
@@ -151,7 +160,11 @@ class Facts:
     @cached_property
     def links(self) -> Links:
         """What belongs to what."""
-        return Links([*self._live.values(), *self._related.values()], self.bases)
+        by_type = self._by_type
+        if self._related:  # visits alone
+            both = sorted([*self._of_type(_VISIT), *self._related.values()], key=_BY_REF)
+            by_type = {**by_type, _VISIT: both}
+        return Links(by_type, self.bases)
 
     @cached_property
     def eligibility(self) -> Eligibility:
@@ -185,6 +198,21 @@ class Facts:
             assert held.types <= known
             self._memo[key] = held
         return held
+
+    def never_said(self, says: str, order: Snapshot) -> bool:
+        """Whether it is certain, before asking which answers fit an order, that ``%benefits`` holds no such record.
+
+        Certain as far as the answers on the chart go: whether they are all is another question.
+        """
+        if self._torn or order.type != _ORDER or self._is_told_by_extension:
+            return False
+        return self.eligibility.never_says(says)
+
+    @cached_property
+    def _is_told_by_extension(self) -> bool:
+        """Whether an order or visit has any extension: payers speak by one of them, too."""
+        carriers = (*self._of_type(_ORDER), *self._of_type(_VISIT), *self._related.values())
+        return any([carrier.body.get("extension") is not None for carrier in carriers])
 
     def kind(self, focus: Snapshot) -> Told:
         """The kind of an order; None where no map knows its codes."""
@@ -288,12 +316,14 @@ class Facts:
 
     def _took_place(self, focus: Snapshot) -> Fact:
         seen = self._linked_visits(focus)
-        if focus.type == _ORDER:
+        if _STAY not in self._by_type:
+            stays = []
+        elif focus.type == _ORDER:
             stays = self._held(self.links.of_order(focus.ref, _STAY))
         else:
             stays = self._held(self.links.encounters_of(focus.ref))
         records = visits.took_place(seen, stays, self.links, self.zone)
-        types = FACT_TYPES["took_place"] - (frozenset({_ORDER}) if focus.type == _VISIT else frozenset())
+        types = _TOOK_PLACE_OF_VISIT if focus.type == _VISIT else FACT_TYPES["took_place"]
         return Fact(_sorted(records), types)
 
     def _later(self, focus: Snapshot) -> Fact:
@@ -490,19 +520,11 @@ class Facts:
         return Fact((local_day(start, self.zone),) if start else ())
 
     def _held(self, refs: Iterable[str]) -> list[Snapshot]:
-        found = (self._live.get(ref) or self._related.get(ref) for ref in refs)
-        return [snapshot for snapshot in found if snapshot is not None]
+        live, related = self._live, self._related
+        return [held for ref in refs if (held := live.get(ref) or related.get(ref)) is not None]
 
     def _of_type(self, type: str) -> list[Snapshot]:
         return self._by_type.get(type, [])
-
-    @cached_property
-    def _by_type(self) -> dict[str, list[Snapshot]]:
-        """The live resources by type, each list by ref."""
-        found: dict[str, list[Snapshot]] = {}
-        for ref in sorted(self._live):
-            found.setdefault(self._live[ref].type, []).append(self._live[ref])
-        return found
 
 
 @lru_cache(maxsize=256)  # there are as many as element sets were ever kept
@@ -513,8 +535,15 @@ def _is_outdated(edition: str) -> bool:
 
 def _plain(ref: str, status: str, changed: datetime | None, **more: Any) -> dict[str, Any]:
     """A record; what is absent has no key."""
-    found = {"status": status or None, "changed": at(changed) if changed else None, **more}
-    return {"ref": ref, **{key: value for key, value in found.items() if value is not None}}
+    found: dict[str, Any] = {"ref": ref}
+    if status:
+        found["status"] = status
+    if changed:
+        found["changed"] = at(changed)
+    for key, value in more.items():
+        if value is not None:
+            found[key] = value
+    return found
 
 
 def _stated(statement: Statement[Any], **more: Any) -> dict[str, Any]:
@@ -528,7 +557,10 @@ def _whole(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _sorted(records: Iterable[Json]) -> tuple[Any, ...]:
-    return tuple(sorted(records, key=visits.record_order))
+    listed = list(records)
+    if len(listed) > 1:
+        listed.sort(key=visits.record_order)
+    return tuple(listed)
 
 
 def _unsure(unsure: bool) -> frozenset[str]:

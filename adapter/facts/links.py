@@ -27,7 +27,10 @@ _URI_SYSTEM = "urn:ietf:rfc:3986"
 # unrelated things.
 _ORDER_IDENTIFIER_TYPES = frozenset({"PLAC", "PGN", "FILL"})
 _ID = re.compile(r"[A-Za-z0-9\-._]{1,128}")
-_VISIT_ELEMENTS = ("reasonReference", "supportingInformation", "basedOn")  # what comes later says why
+_VISIT_ELEMENTS = tuple(  # what comes later says why
+    [(name, f"Appointment.{name}") for name in ("reasonReference", "supportingInformation", "basedOn")]
+)
+_NONE: list[Snapshot] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +46,18 @@ class Link:
 class Resolver:
     """Finds the resource of the chart that a Reference means."""
 
-    def __init__(self, snapshots: Iterable[Snapshot], bases: Bases) -> None:
+    def __init__(self, by_type: Mapping[str, list[Snapshot]], bases: Bases) -> None:
         self._bases = bases
-        self._snapshots = list(snapshots)
-
-    @cached_property
-    def _known(self) -> frozenset[str]:
-        return frozenset([snapshot.ref for snapshot in self._snapshots])
+        self._by_type = by_type
 
     @cached_property
     def _by_identifier(self) -> dict[str, set[str]]:
         """Refs by "Type:system|value"; made when the first logical reference asks."""
         found: dict[str, set[str]] = defaultdict(set)
-        for snapshot in self._snapshots:
-            for key in identifiers(snapshot.body.get("identifier")):
-                found[f"{snapshot.type}:{key}"].add(snapshot.ref)
+        for type, listed in self._by_type.items():
+            for snapshot in listed:
+                for key in identifiers(snapshot.body.get("identifier")):
+                    found[f"{type}:{key}"].add(snapshot.ref)
         return found
 
     def ref(self, element: Any, type: str) -> str:
@@ -95,7 +95,7 @@ class Resolver:
         if found or not urn.startswith("urn:uuid:"):
             return found
         ref = f"{type}/{urn.removeprefix('urn:uuid:')}"
-        return ref if ref in self._known else ""
+        return ref if any(ref == held.ref for held in self._by_type.get(type, ())) else ""
 
     @staticmethod
     def _only(refs: Iterable[str]) -> str:
@@ -106,33 +106,30 @@ class Resolver:
 class Links:
     """What belongs to what on one chart. All answers are "Type/id" references in a stable order."""
 
-    def __init__(self, snapshots: Iterable[Snapshot], bases: Bases) -> None:
-        self._of_type: dict[str, list[Snapshot]] = defaultdict(list)
-        live = {s.ref: s for s in snapshots if s.state is SnapshotState.LIVE}
-        for ref in sorted(live):
-            self._of_type[live[ref].type].append(live[ref])
-        self.resolver = Resolver(live.values(), bases)
-        self._orders = {s.ref: s for s in self._of_type["ServiceRequest"]}
+    def __init__(self, by_type: Mapping[str, list[Snapshot]], bases: Bases) -> None:
+        """``by_type`` are the live resources of the chart, each list by ref."""
+        self._by_type = by_type
+        self.resolver = Resolver(by_type, bases)
+        self._orders = {s.ref: s for s in self._of_type("ServiceRequest")}
         self._parents = self._named_by_orders("basedOn")
         self._replaced = self._named_by_orders("replaces")
         self._children = _inverse(self._parents)
         self._replacing = _inverse(self._replaced)
         self._visits_of_encounter = {
             e.ref: self.resolver.refs(e.body.get("appointment"), "Appointment")
-            for e in self._of_type["Encounter"]
+            for e in self._of_type("Encounter")
         }
         self._encounters_of_visit = _inverse(self._visits_of_encounter)
-        self._found: list[tuple[str, str, str]] = list(self._all())  # order, thing, because
         self._things: dict[str, list[str]] = defaultdict(list)
         self._named: dict[str, list[str]] = defaultdict(list)
-        for order, thing, _ in self._found:
+        for order, thing, _ in self._all():
             self._things[order].append(thing)
             self._named[thing].append(order)
 
     @property
     def links(self) -> tuple[Link, ...]:
         """Every link, with the path that says so."""
-        return tuple(Link(order, thing, because=why) for order, thing, why in self._found)
+        return tuple(Link(order, thing, because=why) for order, thing, why in self._all())
 
     def parents(self, order: str) -> list[str]:
         """The orders that an order is ``basedOn``; they need not be on the chart."""
@@ -160,14 +157,21 @@ class Links:
 
     def of_order(self, order: str, type: str) -> list[str]:
         """The resources of ``type`` that belong to an order or its family, sorted."""
+        if type not in self._by_type:
+            return []
         start = f"{type}/"
         members = self.family(order)
-        if len(members) == 1 and not self._things.get(order):
-            return []
+        if len(members) == 1:
+            things = self._things.get(order, ())
+            if len(things) < 2:
+                return [thing for thing in things if thing.startswith(start)]
         found = {
             thing for member in members for thing in self._things.get(member, ()) if thing.startswith(start)
         }
         return sorted(found)
+
+    def _of_type(self, type: str) -> list[Snapshot]:
+        return self._by_type.get(type, _NONE)
 
     def orders_of(self, thing: str) -> list[str]:
         """The orders that a visit, encounter, result or document belongs to, children as their parents."""
@@ -183,7 +187,7 @@ class Links:
 
     def of_encounter(self, encounter: str, type: str) -> list[str]:
         """The resources of ``type`` that name an encounter, at ``encounter`` or ``context.encounter``."""
-        return [s.ref for s in self._of_type[type] if encounter in self._encounters_named(s)]
+        return [s.ref for s in self._of_type(type) if encounter in self._encounters_named(s)]
 
     def _named_by_orders(self, element: str) -> dict[str, list[str]]:
         found = {
@@ -194,25 +198,27 @@ class Links:
         return {ref: named for ref, named in found.items() if named}
 
     def _all(self) -> Iterator[tuple[str, str, str]]:
-        visits = dict(self._visit_links())
+        visits = self._visit_links()
         encounters = dict(self._encounter_links(visits))
         for visit, links in self._with_encounters(visits, encounters).items():
-            yield from ((order, visit, why) for order, why in links.items())
+            for order, why in links.items():
+                yield order, visit, why
         for encounter, links in encounters.items():
             yield from ((order, encounter, why) for order, why in links.items())
         for type in ("DiagnosticReport", "DocumentReference"):
-            for snapshot in self._of_type[type]:
+            for snapshot in self._of_type(type):
                 found = self._evidence(snapshot, visits, encounters)
                 yield from ((order, snapshot.ref, why) for order, why in found.items())
 
-    def _visit_links(self) -> Iterator[tuple[str, dict[str, str]]]:
-        for visit in self._of_type["Appointment"]:
-            found: dict[str, str] = {}
-            for element in _VISIT_ELEMENTS:
-                if named := visit.body.get(element):
-                    why = f"Appointment.{element}"
-                    found.update((order, why) for order in self.resolver.refs(named, "ServiceRequest"))
-            yield visit.ref, found or self._by_identifier(visit)
+    def _visit_links(self) -> dict[str, dict[str, str]]:
+        links = {}
+        for visit in self._of_type("Appointment"):
+            body, found = visit.body, dict[str, str]()
+            for element, why in _VISIT_ELEMENTS:
+                if named := body.get(element):
+                    found.update(dict.fromkeys(self.resolver.refs(named, "ServiceRequest"), why))
+            links[visit.ref] = found or self._by_identifier(visit)
+        return links
 
     @cached_property
     def _order_identifiers(self) -> dict[str, list[tuple[str, Json]]]:
@@ -244,7 +250,7 @@ class Links:
         return text_of(self._orders[order].body.get("authoredOn")) or "9999", order
 
     def _encounter_links(self, visits: Mapping[str, dict[str, str]]) -> Iterator[tuple[str, dict[str, str]]]:
-        for encounter in self._of_type["Encounter"]:
+        for encounter in self._of_type("Encounter"):
             named = self.resolver.refs(encounter.body.get("basedOn"), "ServiceRequest")
             found = dict.fromkeys(named, "Encounter.basedOn")
             for visit in self._visits_of_encounter[encounter.ref]:
@@ -305,6 +311,8 @@ def _is_number_of_order(identifier: Json) -> bool:
 
 
 def _inverse(named: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+    if not named:
+        return {}
     found: dict[str, list[str]] = defaultdict(list)
     for ref, others in sorted(named.items()):
         for other in others:

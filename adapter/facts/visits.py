@@ -14,13 +14,14 @@ from adapter.references import Bases, parse_reference
 
 _HELD = frozenset({"in-progress", "onleave", "finished"})
 _MET = frozenset({"arrived", "checked-in", "fulfilled"})
+_TIMES = ("start", "end", "created")
 _LAST = datetime.max.replace(tzinfo=UTC)
 
 
 def record(visit: Snapshot, zone: tzinfo) -> dict[str, Any]:
     """What rules see of an Appointment: ref, status, changed, start, end, created."""
     body = visit.body
-    times = {name: parse_when(body.get(name), zone) for name in ("start", "end", "created")}
+    times = {name: parse_when(body.get(name), zone) for name in _TIMES}
     return _record(visit, times)
 
 
@@ -57,7 +58,7 @@ def _stay_record(stay: Snapshot, visits: Sequence[Snapshot], zone: tzinfo) -> di
 
 
 def _met_record(visit: Snapshot, zone: tzinfo) -> dict[str, Any]:
-    start, end = (parse_when(visit.body.get(name), zone) for name in ("start", "end"))
+    start, end = parse_when(visit.body.get("start"), zone), parse_when(visit.body.get("end"), zone)
     return _record(visit, {"start": start, "end": end or start or _changed(visit)})
 
 
@@ -155,9 +156,15 @@ def start_of(focus: Json, zone: tzinfo) -> When | None:
 
 
 def _record(snapshot: Snapshot, times: Mapping[str, When | None]) -> dict[str, Any]:
-    status = status_of(snapshot.body)
-    found = {"status": status or None, "changed": _changed(snapshot), **times}
-    return {"ref": snapshot.ref, **{key: value for key, value in found.items() if value is not None}}
+    found: dict[str, Any] = {"ref": snapshot.ref}
+    if status := status_of(snapshot.body):
+        found["status"] = status
+    if snapshot.changed:
+        found["changed"] = at(snapshot.changed)
+    for name, when in times.items():
+        if when is not None:
+            found[name] = when
+    return found
 
 
 def _changed(snapshot: Snapshot) -> When | None:

@@ -160,6 +160,7 @@ def snapshot(row: Iterable[Any]) -> Snapshot:
         walk_seq,
         bool(in_scope),
         tuple(patients.split()),
+        ref,
     )
 
 

@@ -37,7 +37,7 @@ class Ages:
     """The bounds of one source at one moment.
 
     ``not_refused`` remembers what :mod:`adapter.mapping.screens` works out once for a source: of some rules those
-    that do not refuse a status.
+    that do not refuse a status, and whether the needs of the others name their focus.
     """
 
     __slots__ = ("_bounds", "_old", "not_refused", "now", "source")
@@ -47,7 +47,7 @@ class Ages:
         self.now = now
         self._bounds: dict[tuple[Rule, bool], tuple[tuple[str, datetime], ...]] = {}
         self._old: dict[tuple[Rule, bool], datetime] = {}
-        self.not_refused: dict[tuple[tuple[Rule, ...], str], tuple[Rule, ...]] = {}
+        self.not_refused: dict[tuple[tuple[Rule, ...], str], tuple[tuple[Rule, ...], bool]] = {}
 
     def bounds(self, rule: Rule, focus: Snapshot) -> tuple[tuple[str, datetime], ...]:
         """The moments before which an onset is too old, each with its reason: ``max_age``, ``live_from``."""

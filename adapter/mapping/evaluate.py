@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple
+
+from msgspec import structs
 
 from adapter.facts.facts import Facts
 from adapter.fhirjson import digest
@@ -35,7 +38,11 @@ def evaluate(rule: Rule, focus: Snapshot, facts: Facts, *, now: datetime) -> Fin
     """
     if focus.state is SnapshotState.QUARANTINED or _is_cut(rule, focus, facts):
         return _unreadable(rule, focus)
-    return _Evaluation(rule, focus, facts, now, Screens(facts)).finding()
+    evaluation = _Evaluation(rule, focus, facts, now, Screens(facts))
+    try:
+        return evaluation.finding()
+    finally:
+        evaluation.scope.close()
 
 
 def judge_for_look(
@@ -51,7 +58,11 @@ def judge_for_look(
     refused, concerned = screens.refuses(rule, focus), screens.concerns(rule, focus)
     if not concerned and (refused or screens.is_too_old(rule, focus)):
         return None
-    return _Evaluation(rule, focus, facts, now, screens).acting(refused=refused)
+    evaluation = _Evaluation(rule, focus, facts, now, screens)
+    try:
+        return evaluation.acting(refused=refused)
+    finally:
+        evaluation.scope.close()
 
 
 def _is_cut(rule: Rule, focus: Snapshot, facts: Facts) -> bool:
@@ -253,7 +264,12 @@ class _Evaluation:
     def _again(self, verdicts: _Verdicts, acts: datetime) -> _Verdicts:
         """The verdicts with absence known since ``acts``; the same ones where all that was read is."""
         scope = self._scope(acts)
-        return verdicts if scope.all_fresh(scope.freshness) else self._verdicts(scope)
+        if scope.all_fresh(scope.freshness):
+            return verdicts
+        try:
+            return self._verdicts(scope)
+        finally:
+            scope.close()
 
     def _ended(self, verdicts: _Verdicts, ends: Outcome) -> tuple[bool, _Verdicts]:
         """Once ``ends`` has passed, ``when`` is no; where it is unknown whether it has, unknown."""
@@ -326,8 +342,7 @@ class _Evaluation:
         steps = []
         for told in self.rule.escalate:
             by = self.scope.duration(told.by) if told.by is not None else Duration(0, Unit.HOURS)
-            effect = [told.priority or "", told.tell]
-            id = digest(["due", str(by), *effect])[:12]
+            id = _step_id(by, told.priority or "", told.tell)
             steps.append(Step(id, self.calendar.after(due, by), told.priority, told.tell, by))
         return tuple(sorted(steps, key=lambda step: (step.at, step.id)))
 
@@ -436,11 +451,17 @@ class _Evaluation:
         return found is not None and found.tri is Tri.YES
 
 
+@lru_cache(maxsize=1024)  # as many as rules have steps, and a source's parameters change their distances
+def _step_id(by: Duration, priority: str, tell: str) -> str:
+    """A step is known by its anchor, distance and effect (F59)."""
+    return digest(["due", str(by), priority, tell])[:12]
+
+
 def _as_judged(focus: Snapshot, on_hold: bool) -> Snapshot:
     """The focus as rules see it: an order on hold is judged as active, a status "unknown" is absent."""
     status = focus.body.get("status")
     if on_hold:
-        return replace(focus, body={**focus.body, "status": "active"})
+        return structs.replace(focus, body={**focus.body, "status": "active"})
     if status == "unknown":
-        return replace(focus, body={k: v for k, v in focus.body.items() if k != "status"})
+        return structs.replace(focus, body={k: v for k, v in focus.body.items() if k != "status"})
     return focus

@@ -116,6 +116,7 @@ class Scope:
     """Evaluates expressions of one rule on one focus."""
 
     __slots__ = (
+        "_env",
         "_fresh",
         "_overrides",
         "_values",
@@ -147,10 +148,16 @@ class Scope:
         self._overrides = facts.chart.source.parameters.get(rule.mapping, {})
         self._values: dict[str, Value] = {}  # by name: facts and freshness stay what they are in one scope
         self._fresh: dict[str, bool] = {}
+        self._env: Env | None = None
 
-    def _env(self) -> Env:
-        """Made for each evaluation and not kept: a scope that held it would be a cycle, and keep its chart alive."""
-        return Env(self.focus.body, _Names(self), _Calls(self), self.zone)
+    def close(self) -> None:
+        """Let go of what names this scope: else it would be a cycle, and keep its chart alive."""
+        self._env = None
+
+    def _environment(self) -> Env:
+        if self._env is None:
+            self._env = Env(self.focus.body, _Names(self), _Calls(self), self.zone)
+        return self._env
 
     def value(self, expression: Expression) -> Value:
         """The value of an expression; one that fails is empty, with :data:`ERROR` as its gap.
@@ -158,7 +165,7 @@ class Scope:
         That an element is absent is no gap here: nothing has to be read to know it.
         """
         try:
-            value = expression.evaluate(self._env())
+            value = expression.evaluate(self._env or self._environment())
             return Value(value.items, value.gaps - ABSENT) if value.gaps & ABSENT else value
         except EvaluationError:
             return self._failed(expression)

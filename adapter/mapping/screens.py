@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from adapter.facts.facts import FACT_TYPES, Facts
@@ -31,6 +31,9 @@ from adapter.model import Snapshot, SnapshotState
 _OF_THE_FOCUS = frozenset({"kind", "cancelledBy", "completedMeans"})
 # Those whose answer about a focus is the same whenever a rule asks.
 _BY_FOCUS = _OF_THE_FOCUS | {"isOrderToAct"}
+# What payers say of an order: most answers can be seen not to say it before it is asked which ones fit.
+_SAID = ("benefits", "says")
+_ANSWERS = frozenset({"CoverageEligibilityResponse"})
 # Statuses that are judged as another one (an order on hold) or as absent: those take the whole way.
 _JUDGED_OTHERWISE = ("on-hold", "unknown")
 
@@ -38,7 +41,7 @@ _JUDGED_OTHERWISE = ("on-hold", "unknown")
 class _Prepared:
     """What is known of one rule before any chart."""
 
-    __slots__ = ("by_order", "by_ref", "onset", "onset_of", "prefix", "screen", "shares_applies")
+    __slots__ = ("by_order", "by_ref", "names_ref", "onset", "onset_of", "prefix", "screen", "shares_applies")
 
     def __init__(self, rule: Rule) -> None:
         self.screen: Screen = screen_of(
@@ -47,6 +50,7 @@ class _Prepared:
         self.prefix = rule.need.prefix
         named = _names_in_need(rule)
         self.by_ref = named == ("%ref",)
+        self.names_ref = self.by_ref and self.prefix.endswith(":")
         self.by_order = named == ("%orders.ref", "%ref") and rule.resource == "Appointment"
         self.onset = _plain_onset(rule)
         self.onset_of = _onset_of_fact(rule)
@@ -113,17 +117,25 @@ class Screens:
         status = focus.body.get("status")
         if type(status) is not str or status in _JUDGED_OTHERWISE or focus.state is not SnapshotState.LIVE:
             return rules
-        left = self.ages.not_refused.get((rules, status))
-        if left is None:
-            left = self.ages.not_refused[rules, status] = self._not_refused(rules, status)
-        if not self._needs or len(left) == len(rules):
+        held = self.ages.not_refused.get((rules, status))
+        if held is None:
+            held = self.ages.not_refused[rules, status] = self._not_refused(rules, status)
+        left, spoken_of_by_ref = held
+        if not self._needs or len(left) == len(rules) or (spoken_of_by_ref and focus.ref not in self._refs):
             return left
         return [rule for rule in rules if rule in left or self.concerns(rule, focus)]
 
-    def _not_refused(self, rules: tuple[Rule, ...], status: str) -> tuple[Rule, ...]:
-        """The rules that do not refuse every focus of a status, in their order."""
+    def _not_refused(self, rules: tuple[Rule, ...], status: str) -> tuple[tuple[Rule, ...], bool]:
+        """The rules that do not refuse every focus of a status, in their order; whether needs name the others'."""
         told = [(rule, _prepared(rule).screen.statuses(self._constants(rule))) for rule in rules]
-        return tuple(rule for rule, statuses in told if statuses is None or status in statuses)
+        left = tuple(rule for rule, statuses in told if statuses is None or status in statuses)
+        return left, all(_prepared(rule).names_ref for rule in rules if rule not in left)
+
+    @cached_property
+    def _refs(self) -> frozenset[str]:
+        """What the chart's tasks are about, by their focus or as their need names it."""
+        foci = {focus for _, focus in self._own}
+        return frozenset(foci.union([need.rpartition(":")[2] for need in self._needs]))
 
     def _constants(self, rule: Rule) -> dict[str, list[Any]]:
         overrides = self._facts.chart.source.parameters.get(rule.mapping, {})
@@ -147,6 +159,8 @@ class Screens:
 
     def _misses(self, test: FactTest, focus: Snapshot) -> bool:
         """Whether a fact, known as a whole, does not hold what a condition asks for."""
+        if (test.fact, test.element) == _SAID and self._facts.never_said(test.literal, focus):
+            return self._is_known(_ANSWERS, focus)
         fact = self._facts.fact(test.fact, focus)
         if fact.gaps or fact.until is not None or not self._is_known(fact.types, focus):
             return False

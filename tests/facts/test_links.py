@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from adapter.facts.links import Links
-from adapter.model import SnapshotState
+from adapter.model import Snapshot, SnapshotState
 from tests.facts.making import BASES, facts, order, refs, snap, stay, visit
 
 REQUISITION = {"system": "urn:req", "value": "77"}
@@ -27,7 +27,10 @@ def document(id: str = "d", **context: Any) -> dict[str, Any]:
 
 
 def links(*bodies: dict[str, Any]) -> Links:
-    return Links([snap(body) for body in bodies], BASES)
+    by_type: dict[str, list[Snapshot]] = {}
+    for snapshot in sorted(map(snap, bodies), key=lambda one: one.ref):
+        by_type.setdefault(snapshot.type, []).append(snapshot)
+    return Links(by_type, BASES)
 
 
 @pytest.mark.parametrize("naming", [

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from adapter.mapping.finding import Tri
 from adapter.model import Chart, Priority, SnapshotState, Task
@@ -142,7 +143,7 @@ def test_an_order_on_hold_is_judged_as_active() -> None:
 def test_tombstones_and_quarantine(state: SnapshotState, when: Tri) -> None:
     made = shipped()
     held = chart(made, NOW, ORDER)
-    focus = replace(held.snapshots["ServiceRequest/o1"], state=state)
+    focus = structs.replace(held.snapshots["ServiceRequest/o1"], state=state)
     held = replace(held, snapshots={**held.snapshots, focus.ref: focus})
     assert find(made, "schedule-referral", held, focus.ref).when is when
 
@@ -184,7 +185,9 @@ def test_the_walk_that_brought_the_focus_counts_for_its_own_type() -> None:
     made = shipped()
     given = {"Appointment/v1": {"status": "noshow", "start": "2025-12-01T14:00:00-05:00"}}
     held = chart(made, NOW, given)
-    focus = replace(held.snapshots["Appointment/v1"], received_seq=40, walk_seq=30, received_at=held.now)
+    focus = structs.replace(
+        held.snapshots["Appointment/v1"], received_seq=40, walk_seq=30, received_at=held.now
+    )
     held = replace(held, snapshots={**held.snapshots, focus.ref: focus})
     begun = held.now - timedelta(minutes=3)
     same = known(held, "Appointment", at=begun, seq=30)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from adapter.facts.patient import PatientGuard
 from adapter.mapping.finding import Step, Tri
@@ -247,13 +248,13 @@ def test_no_finding_at_all_closes_nothing() -> None:
 @pytest.mark.parametrize("state", [SnapshotState.DELETED, SnapshotState.ERROR])
 def test_a_focus_that_is_gone_withdraws_its_task(state: SnapshotState) -> None:
     held = opened()
-    gone = replace(held, snapshots={"ServiceRequest/o1": replace(snapshot(), state=state)})
+    gone = replace(held, snapshots={"ServiceRequest/o1": structs.replace(snapshot(), state=state)})
     assert kinds(decide(gone)) == ["withdrawn"]
 
 
 def test_a_focus_in_quarantine_withdraws_nothing() -> None:
     held = opened()
-    bad = replace(snapshot(), state=SnapshotState.QUARANTINED)
+    bad = structs.replace(snapshot(), state=SnapshotState.QUARANTINED)
     assert decide(replace(held, snapshots={bad.ref: bad})).events == ()
 
 
@@ -265,7 +266,7 @@ def test_a_focus_that_names_somebody_else_closes_here() -> None:
 
 def test_a_rule_that_is_gone_leaves_its_tasks_alone() -> None:
     held = opened()
-    dead = replace(snapshot(), state=SnapshotState.DELETED)
+    dead = structs.replace(snapshot(), state=SnapshotState.DELETED)
     decision = decide(replace(held, snapshots={dead.ref: dead}), rules=frozenset())
     assert decision.events == ()
 

@@ -49,10 +49,24 @@ def orders(draw: st.DrawFn) -> dict[str, Any]:
         "intent": draw(st.sampled_from(("order", "plan"))),
         "priority": draw(st.sampled_from(("routine", "urgent", "stat"))),
         "category": [{"coding": [{"system": SNOMED, "code": draw(st.sampled_from(KINDS))}]}],
-        "code": {"text": "A test"},
+        "code": draw(st.sampled_from(({"text": "A test"}, {"coding": [{"system": SNOMED, "code": "1"}]}))),
         "subject": {"reference": PATIENT},
-        **draw(st.fixed_dictionaries({}, optional={"authoredOn": days.map(at)})),
+        **draw(st.fixed_dictionaries({}, optional={"authoredOn": days.map(at), "extension": told})),
     }
+
+
+# What a payer says on the order or visit itself.
+told = st.sampled_from(("auth-needed", "no-auth", "satisfied")).map(
+    lambda says: [
+        {
+            "url": "http://hl7.org/fhir/us/davinci-crd/StructureDefinition/ext-coverage-information",
+            "extension": [
+                {"url": "pa-needed", "valueCode": says},
+                {"url": "covered", "valueCode": "not-covered"},
+            ],
+        }
+    ]
+)
 
 
 @st.composite
@@ -70,10 +84,12 @@ def visits(draw: st.DrawFn) -> dict[str, Any]:
         "serviceType": [{"text": draw(st.sampled_from(("one", "two")))}],
         "participant": [{"actor": {"reference": PATIENT}, "status": "accepted"}],
         **({"start": at(start), "end": at(start)} if draw(st.booleans()) else {}),
+        **draw(st.sampled_from(({}, {}, {"extension": draw(told)}))),
         **({"basedOn": [{"reference": f"ServiceRequest/{named}"}]} if named else {}),
     }
 
 
+UNREADABLE = "_unreadable"  # the newest version of a resource cannot be read
 CANCELLED = "http://terminology.hl7.org/CodeSystem/appointment-cancellation-reason"
 
 
@@ -81,19 +97,25 @@ CANCELLED = "http://terminology.hl7.org/CodeSystem/appointment-cancellation-reas
 def answers(draw: st.DrawFn) -> dict[str, Any]:
     item = {
         "productOrService": {"coding": [{"system": SNOMED, "code": "1"}]},
-        "excluded": draw(st.booleans()),
-        "authorizationRequired": draw(st.booleans()),
+        **draw(st.fixed_dictionaries({}, optional={"excluded": st.booleans()})),
+        **draw(st.fixed_dictionaries({}, optional={"authorizationRequired": st.booleans()})),
     }
+    coverage = draw(st.sampled_from("ccd"))  # one of them has not been read
     return {
         "resourceType": "CoverageEligibilityResponse",
         "id": draw(ids),
         "status": "active",
         "outcome": draw(st.sampled_from(("complete", "error"))),
         "patient": {"reference": PATIENT},
-        "created": at(draw(st.integers(-90, 0))),
+        "created": at(draw(st.sampled_from((-90, -3, -1)))),
         "insurance": [
-            {"coverage": {"reference": "Coverage/c"}, "inforce": draw(st.booleans()), "item": [item]}
+            {
+                "coverage": {"reference": f"Coverage/{coverage}"},
+                "inforce": draw(st.booleans()),
+                "item": [item],
+            }
         ],
+        **draw(st.sampled_from(({}, {}, {"preAuthRef": ["A-1"]}, {UNREADABLE: True}))),
     }
 
 
@@ -143,7 +165,7 @@ def _snapshot(body: dict[str, Any]) -> Snapshot:
         "s",
         body["resourceType"],
         body["id"],
-        SnapshotState.LIVE,
+        SnapshotState.QUARANTINED if UNREADABLE in body else SnapshotState.LIVE,
         body,
         version="1",
         first_seen=NOW - timedelta(hours=2),
@@ -210,6 +232,48 @@ def test_what_is_passed_over_is_no_or_too_old(found: list[Any], known: dict[str,
                 assert full.when is Tri.NO
             if judge_for_look(rule, focus, facts, now=NOW, screens=screens) is None:
                 assert full.when is Tri.NO or _is_too_old(full)
+
+
+SAYS = ("covered", "excluded", "conditional", "authorization-needed", "authorization-satisfied")
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.one_of(orders(), visits(), answers(), answers()), max_size=7))
+def test_what_no_payer_can_have_said_is_in_no_benefit(found: list[dict[str, Any]]) -> None:
+    facts = Facts(chart_of(found, {}, (), NOW), NO_BASES, shipped().codebook)
+    for order in facts.focuses("ServiceRequest"):
+        for says in SAYS:
+            if facts.never_said(says, order):
+                benefits = facts.fact("benefits", order)
+                assert says not in [record["says"] for record in benefits.records]
+                assert not benefits.gaps
+
+
+def test_where_answers_contradict_each_other_nothing_is_certain() -> None:
+    """What one of two says is unknown, and so is that neither says a third thing."""
+    code = {"coding": [{"system": SNOMED, "code": "1"}]}
+    answers = [
+        {
+            "resourceType": "CoverageEligibilityResponse",
+            "id": f"r{excluded}",
+            "status": "active",
+            "outcome": "complete",
+            "patient": {"reference": PATIENT},
+            "created": at(-3),
+            "insurance": [
+                {
+                    "coverage": {"reference": "Coverage/c"},
+                    "item": [{"productOrService": code, "excluded": excluded}],
+                }
+            ],
+        }
+        for excluded in (True, False)
+    ]
+    order = _order("a", code=code)
+    for spoken, certain in ((answers[:1], True), (answers, False)):
+        facts = Facts(chart_of([order, *spoken], {}, (), NOW), NO_BASES, shipped().codebook)
+        focus = facts.chart.snapshots["ServiceRequest/a"]
+        assert facts.never_said("conditional", focus) is certain
 
 
 def _is_too_old(full: Finding) -> bool:
