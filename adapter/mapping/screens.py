@@ -31,6 +31,7 @@ from adapter.model import Snapshot, SnapshotState
 _OF_THE_FOCUS = frozenset({"kind", "cancelledBy", "completedMeans"})
 # Those whose answer about a focus is the same whenever a rule asks.
 _BY_FOCUS = _OF_THE_FOCUS | {"isOrderToAct"}
+_NO_KEYS: frozenset[str] = frozenset()
 # What payers say of an order: most answers can be seen not to say it before it is asked which ones fit.
 _SAID = ("benefits", "says")
 _ANSWERS = frozenset({"CoverageEligibilityResponse"})
@@ -80,7 +81,7 @@ def _plain_onset(rule: Rule) -> tuple[str, ...] | None:
     names = []
     for part in rule.onset.parts:
         tree = part.tree
-        if not isinstance(tree, Member) or tree.base is not None or tree.name in choice_keys():
+        if not isinstance(tree, Member) or tree.base is not None:
             return None
         names.append(tree.name)
     return tuple(names)
@@ -187,6 +188,8 @@ class Screens:
             if said is not None:
                 when = parse_when(said, self._facts.zone)
                 return None if when is None or when.day_only else when.instant
+            if not choice_keys().get(name, _NO_KEYS).isdisjoint(focus.body):
+                return None  # it stands under another name: start is a choice of some types
         return None
 
     def _latest(self, name: str, element: str, focus: Snapshot) -> datetime | None:

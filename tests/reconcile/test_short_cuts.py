@@ -332,6 +332,23 @@ def test_a_missing_fact_refuses_only_where_its_absence_is_known(known: int, refu
         assert screens.refuses(rule, focus) is refused
 
 
+def test_a_visit_that_fell_through_long_ago_is_too_old_at_a_glance() -> None:
+    """``start`` is one of several elements in some types: what stands under its plain name is certain all the same."""
+    visit = {
+        "resourceType": "Appointment",
+        "id": "v",
+        "status": "noshow",
+        "start": at(-90),
+        "participant": [{"actor": {"reference": PATIENT}, "status": "accepted"}],
+    }
+    rule = shipped().rule("rebook-visit")
+    assert rule is not None
+    for body, certain in ((visit, True), ({**visit, "start": None, "startDate": at(-90)}, False)):
+        chart = chart_of([body], dict.fromkeys((*POLLED, *EVIDENCE), 2), (), NOW)
+        screens = Screens(Facts(chart, NO_BASES, shipped().codebook))
+        assert screens.is_too_old(rule, chart.snapshots["Appointment/v"]) is certain
+
+
 @pytest.mark.parametrize("status", ["completed", "revoked", "draft"])
 def test_an_order_that_is_over_is_refused_without_a_fact(status: str) -> None:
     body = {
