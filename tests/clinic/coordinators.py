@@ -49,7 +49,7 @@ class Coordinators:
 
     @staticmethod
     def _turn(task: Resource) -> tuple[str, str, str]:
-        """Most urgent first; then by what it is about, since ids are drawn anew with each ledger."""
+        """Most urgent first; then by what it is about, which the hospital's own numbers say."""
         due = task.get("restriction", {}).get("period", {}).get("end", "9999")
         code = "".join(sorted(coding["code"] for coding in task["code"].get("coding", ())))
         return due, task["focus"].get("reference", ""), code

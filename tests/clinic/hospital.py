@@ -30,12 +30,13 @@ class Hospital:
         volumes: how much happens.
         patients: how many patients there are; numbers a day are scaled by it.
         days: the working days.
-        seed: of everything that is left to chance.
+        seed: of everything that is left to chance, the key of Baton's source included.
     """
 
     def __init__(self, volumes: Volumes, patients: int, days: Days, seed: int) -> None:
         self.volumes, self.days = volumes, days
         self.scale = patients / PATIENTS
+        self.seed = seed
         self.rng = random.Random(seed)
         self.now = days.at(0, 0)
         self.ehr = Ehr(FixedClock(self.now))

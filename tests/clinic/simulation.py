@@ -19,6 +19,7 @@ import yaml
 
 from adapter.app import App, SyncReport
 from adapter.fhir import FhirClient
+from adapter.ledger import SourceRow
 from adapter.reconcile.reconciler import FLAPPING
 from adapter.settings import load, packaged
 from tests.clinic.coordinators import HOURS, Coordinators
@@ -137,6 +138,8 @@ def baton(folder: Path, hospital: Hospital, *, bounds: bool = True) -> Iterator[
     config = folder / "baton.yaml"
     config.write_text(yaml.safe_dump(whole), encoding="utf-8")
     with App.open(load(config), clock=hospital.ehr.clock) as app:
+        # Drawn anew by each ledger otherwise, and whose turn comes when after go-live hangs on it.
+        app.ledger.save_source(SourceRow(name="clinic", key=f"{hospital.seed:08x}"))
         engine = app.engine("clinic")
         engine.client.close()
         engine.client = FhirClient(
