@@ -123,8 +123,9 @@ class Connection:
         mine.failed = mine.failed or lost
 
     def refresh(self, mine: SourceReport) -> None:
-        """Read the Patients that were named and not read yet, those of open work that were not read lately (who
-        died must not be called), and, once a business day, all open work (F7)."""
+        """Read the Patients that were named and not read yet, by id or by identifier, those of open work that were
+        not read lately (who died must not be called), and, once a business day, all open work (F7)."""
+        mine.errors += self._patients.find_named().errors
         mine.errors += self._patients.refresh_pending().errors
         Evidence(self.context, self._patients).retry_refused()
         lately = self.now - timedelta(seconds=self.facts().evidence_max_age_s)

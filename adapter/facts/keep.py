@@ -14,7 +14,14 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from adapter.errors import BatonError
-from adapter.facts.elements import ERROR, is_coverage_information, object_of, objects, text_of
+from adapter.facts.elements import (
+    ERROR,
+    identifiers,
+    is_coverage_information,
+    object_of,
+    objects,
+    text_of,
+)
 from adapter.facts.times import parse_when
 from adapter.fhirjson import canonical, digest
 from adapter.model import Json, SnapshotState
@@ -25,7 +32,7 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-EXTRACTOR = 2  # raise it when keeping or reading of references changes: rows kept before are read again (F9)
+EXTRACTOR = 3  # raise it when keeping or reading of references changes: rows kept before are read again (F9)
 
 REASONS: Mapping[str, str] = {
     "not-a-resource": "it is no JSON object with a resourceType",
@@ -35,7 +42,8 @@ REASONS: Mapping[str, str] = {
     "no-status": "its status is missing or is no code",
     "no-patient": "it names no patient, and its type needs one",
     "patient-elsewhere": "its patient is on another server or in a bundle",
-    "patient-by-identifier": "its patient is named by an identifier only",
+    "patient-by-identifier": "its patient is named by an identifier only, and nobody known bears it",
+    "patient-by-identifier-of-several": "its patient is named by an identifier that several Patients bear",
     "patient-contained": "its patient is contained in it and has no address",
     "patient-unaddressed": "its patient is named by a text only",
 }
@@ -111,6 +119,17 @@ class Unreadable(BatonError):
         self.place = place
 
 
+class PatientByIdentifier(Unreadable):
+    """Its patient is named by an identifier, so that only who knows the Patients can tell whose it is (F47).
+
+    ``kept`` is what to store once that is known; its ``named`` says by which identifiers.
+    """
+
+    def __init__(self, reason: str, place: str, kept: Kept) -> None:
+        super().__init__(reason, place)
+        self.kept = kept
+
+
 class Kept(NamedTuple):
     """A resource as it is stored.
 
@@ -130,6 +149,10 @@ class Kept(NamedTuple):
     edition: str = ""
     packed: bytes = b""
     """``body`` as JSON, where the digest needed it written anyway; b"" where it did not."""
+    named: tuple[frozenset[str], ...] = ()
+    """Where no patient is named otherwise: the identifiers ("system|value") of each."""
+    identifiers: frozenset[str] = frozenset()
+    """Of a Patient: its own."""
 
 
 class Keeper:
@@ -172,6 +195,7 @@ class Keeper:
 
         Raises:
             Unreadable: where Baton cannot use it.
+            PatientByIdentifier: where it can, as soon as somebody knows whom an identifier means.
         """
         found, id = _named_type(resource, type), _id(resource)
         try:
@@ -183,13 +207,14 @@ class Keeper:
         state = SnapshotState.ERROR if resource.get("status") == ERROR else SnapshotState.LIVE
         _check_status(resource, found)
         patients = patients_of(resource, self._bases)
-        if not patients and state is SnapshotState.LIVE:
+        named = () if patients else self._named_patients(resource, found)
+        if not (patients or named) and state is SnapshotState.LIVE:
             self._check_patient(resource, found)
         body = self._body(resource, found)
         counted = self._counted(body, found)
         written = canonical(counted)
         meta = object_of(resource.get("meta"))
-        return Kept(
+        kept = Kept(
             type=found,
             id=id,
             version=text_of(meta.get("versionId")) or None,
@@ -201,7 +226,30 @@ class Keeper:
             patients=patients,
             edition=self.edition,
             packed=written if counted is body else b"",
+            named=named,
+            identifiers=identifiers(resource.get("identifier")) if found == "Patient" else frozenset(),
         )
+        if named and state is SnapshotState.LIVE:
+            self._check_patient(resource, found, kept)
+        return kept
+
+    def _named_patients(self, resource: Json, type: str) -> tuple[frozenset[str], ...]:
+        """The identifiers of each patient that is named by identifiers, or is contained and has some."""
+        if type != "Appointment" and type not in _NEEDS_PATIENT:
+            return ()
+        found = [self._identifiers(resource, element, type) for element in patient_elements(resource)]
+        return tuple(dict.fromkeys(some for some in found if some))
+
+    def _identifiers(self, resource: Json, element: Any, type: str) -> frozenset[str]:
+        said = parse_reference(element, self._bases)
+        if said.contained:
+            inner = _contained(resource, said.contained)
+            is_patient = inner.get("resourceType") == "Patient"
+            return identifiers(inner.get("identifier")) if is_patient else frozenset()
+        # An actor may be anybody; a subject whose type is not told is a patient, or nobody's identifier.
+        may_be = said.type == "Patient" or (not said.type and type != "Appointment")
+        is_logical = said.identifier and not (said.local or said.foreign or said.urn)
+        return frozenset({said.identifier}) if may_be and is_logical else frozenset()
 
     def _body(self, resource: Json, type: str) -> Json:
         return resource if type in self._full else self._trimmed(resource, type)
@@ -254,7 +302,8 @@ class Keeper:
         parts = [elements, named, type in self._full, sorted(self._bases.urls)]
         return f"{BASE_EDITION}.{digest(parts)[:12]}"
 
-    def _check_patient(self, resource: Json, type: str) -> None:
+    def _check_patient(self, resource: Json, type: str, kept: Kept | None = None) -> None:
+        """Refuse what names no patient of ours; ``kept`` is given where it names one by identifiers."""
         elements = [element for element in patient_elements(resource) if element]
         if type == "Appointment":
             reason = self._unaddressed_visitor(resource, elements)
@@ -265,8 +314,8 @@ class Keeper:
         if reason == "patient-unaddressed" and type == "ServiceRequest" and resource.get("status") in _OVER:
             return  # kept, and nobody's: there is nothing left that a person would do about it
         if reason:
-            place = "participant" if type == "Appointment" else "subject"
-            raise Unreadable(reason, f"{type}.{place}")
+            place = f"{type}.{'participant' if type == 'Appointment' else 'subject'}"
+            raise PatientByIdentifier(reason, place, kept) if kept else Unreadable(reason, place)
 
     def _why_no_patient(self, resource: Json, elements: list[Any]) -> str:
         if not any(isinstance(element, Mapping) for element in elements):

@@ -163,9 +163,11 @@ PERSONS_WITH_TYPE = """
     JOIN patients p ON p.source = n.source AND p.patient = n.patient
     WHERE n.source = ? AND n.now = 1 AND s.type IN (SELECT value FROM json_each(?))"""
 PERSONS_WITH_OPEN_TASKS = f"SELECT DISTINCT person FROM tasks WHERE source = ? AND {OPEN}"  # noqa: S608
+# All of a person's: who is not linked any more may be told by the other Patient alone.
 STALE_PATIENTS_OF_OPEN_TASKS = f"""
-    SELECT DISTINCT patient FROM tasks WHERE source = :source AND {OPEN} AND NOT EXISTS (
-        SELECT 1 FROM reads WHERE reads.source = tasks.source AND reads.patient = tasks.patient
+    SELECT DISTINCT p.patient FROM patients p WHERE p.source = :source
+        AND p.person IN (SELECT person FROM tasks WHERE source = :source AND {OPEN})
+        AND NOT EXISTS (SELECT 1 FROM reads WHERE reads.source = p.source AND reads.patient = p.patient
             AND reads.type = 'Patient' AND reads.reason = '' AND reads.at > :before)"""  # noqa: S608
 LINKS_OF = "SELECT other FROM links WHERE source = ? AND patient = ?"
 NEIGHBOURS = """
@@ -192,6 +194,47 @@ NEXT_LOOKS_OF = (
     "SELECT person, at FROM next_looks WHERE source = ? AND person IN (SELECT value FROM json_each(?))"
 )
 DROP_NEXT_LOOKS = "DELETE FROM next_looks WHERE source = ? AND person IN (SELECT value FROM json_each(?))"
+
+# --- patients by identifier
+
+ANY_NAMED = "SELECT 1 FROM named_by_identifier WHERE source = ? LIMIT 1"
+NAMED_BY = """
+    SELECT ref, person, mark FROM named_by_identifier
+    WHERE source = ? AND ref IN (SELECT value FROM json_each(?)) ORDER BY ref, person, mark"""
+REFS_NAMING = """
+    SELECT DISTINCT ref FROM named_by_identifier
+    WHERE source = ? AND mark IN (SELECT value FROM json_each(?)) ORDER BY ref"""
+NAME_IDENTIFIER = "INSERT INTO named_by_identifier (source, ref, person, mark) VALUES (?, ?, ?, ?)"
+FORGET_NAMED = "DELETE FROM named_by_identifier WHERE source = ? AND ref IN (SELECT value FROM json_each(?))"
+BEARERS = """
+    SELECT i.mark, i.patient, coalesce(p.person, i.patient) AS person FROM patient_identifiers i
+    LEFT JOIN patients p ON p.source = i.source AND p.patient = i.patient
+    WHERE i.source = ? AND i.mark IN (SELECT value FROM json_each(?))"""
+BORNE_BY = """
+    SELECT patient, mark FROM patient_identifiers INDEXED BY patient_identifiers_by_patient
+    WHERE source = ? AND patient IN (SELECT value FROM json_each(?))"""
+BEAR = "INSERT INTO patient_identifiers (source, mark, patient) VALUES (?, ?, ?)"
+BEAR_NO_MORE = "DELETE FROM patient_identifiers WHERE source = ? AND mark = ? AND patient = ?"
+STATES_OF = """
+    SELECT ref, state, patients FROM snapshots
+    WHERE source = ? AND ref IN (SELECT value FROM json_each(?)) ORDER BY ref"""
+WANT_IDENTIFIER = """
+    INSERT INTO wanted_identifiers (source, mark, identifier, asked, ask_at) VALUES (?, ?, ?, 0, '')
+    ON CONFLICT (source, mark) DO UPDATE SET ask_at = ''"""
+# What was never asked for is asked for even where somebody bears it: there may be two of them.
+IDENTIFIERS_TO_ASK = """
+    SELECT w.identifier FROM wanted_identifiers w WHERE w.source = ? AND w.ask_at <= ? AND EXISTS (
+        SELECT 1 FROM named_by_identifier n JOIN snapshots s ON s.source = n.source AND s.ref = n.ref
+        WHERE n.source = w.source AND n.mark = w.mark AND (w.asked = 0 OR s.state = 'quarantined'))
+    ORDER BY w.ask_at, w.mark LIMIT ?"""
+TIMES_ASKED = "SELECT asked FROM wanted_identifiers WHERE source = ? AND mark = ?"
+ASKED_FOR = "UPDATE wanted_identifiers SET asked = asked + 1, ask_at = ? WHERE source = ? AND mark = ?"
+WANT_NO_MORE = """
+    DELETE FROM wanted_identifiers WHERE source = :source AND mark IN (SELECT value FROM json_each(:marks))
+        AND NOT EXISTS (SELECT 1 FROM named_by_identifier n
+            WHERE n.source = wanted_identifiers.source AND n.mark = wanted_identifiers.mark)"""
+ENTRY_REASON = "SELECT reason FROM quarantine WHERE source = ? AND type = ? AND res_id = ?"
+GIVE_REASON = "UPDATE quarantine SET reason = ? WHERE source = ? AND type = ? AND res_id = ? RETURNING id"
 
 # --- requests and next looks
 
@@ -427,6 +470,9 @@ RENAME_SOURCE = (
             "outbox",
             "quarantine",
             "holds",
+            "patient_identifiers",
+            "named_by_identifier",
+            "wanted_identifiers",
         )
     ),
 )

@@ -71,6 +71,19 @@ class WalkRow:
     declared_none: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """How a resource names its patients by identifiers alone ("system|value"), a set of them for each (F47).
+
+    ``reason``, ``place`` and ``raw`` go into quarantine while nobody, or more than one, is known to bear them.
+    """
+
+    patients: tuple[frozenset[str], ...]
+    reason: str
+    place: str = ""
+    raw: bytes = b""
+
+
 # Not frozen: one is made of every resource received, and a frozen one takes ten times as long.
 @dataclass(slots=True)
 class Arrival:
@@ -78,6 +91,8 @@ class Arrival:
 
     ``date`` is the server's time of that answer. A tombstone may come without body and patients: it keeps
     those of the held row's patients. ``raw`` is not stored. ``packed`` is ``body`` as JSON, where it is at hand.
+    ``named`` says by which identifiers it names its patients, where by nothing else; ``identifiers`` are those
+    that a Patient bears ("system|value").
     """
 
     type: str
@@ -97,23 +112,33 @@ class Arrival:
     in_scope: bool = True
     raw: bytes = b""
     packed: bytes = b""
+    named: Named | None = None
+    identifiers: frozenset[str] = frozenset()
 
     @property
     def ref(self) -> str:
         return f"{self.type}/{self.id}"
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is set aside only because nobody is known whom its identifiers mean."""
+        return self.named is not None and self.state is SnapshotState.QUARANTINED
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
     """What became of a page: how many rows are new in content, how many not, and persons woken.
 
-    ``unsure`` are refs whose answer may be older than the held one (F40): read them by id.
+    ``unsure`` are refs whose answer may be older than the held one (F40): read them by id. ``waiting`` are refs
+    whose patient is named by an identifier that nobody known bears, ``set_aside`` how many of them are new.
     """
 
     changed: int = 0
     same: int = 0
     unsure: tuple[str, ...] = ()
     woken: int = 0
+    waiting: tuple[str, ...] = ()
+    set_aside: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,19 +9,20 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from adapter.ledger import persons, queries, rows
+from adapter.ledger import identified, persons, queries, rows
 from adapter.ledger.core import Core
 from adapter.ledger.fold import time_text
-from adapter.ledger.records import Arrival, Held, QuarantineRow, Stored, WalkRow
+from adapter.ledger.records import Arrival, Held, Named, QuarantineRow, Stored, WalkRow
 from adapter.ledger.wakes import renew
 from adapter.model import Snapshot, SnapshotState
 from adapter.references import Bases, parse_reference
 
 _QUARANTINED = SnapshotState.QUARANTINED
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -53,6 +54,7 @@ class _Page:
     named: list[tuple[str, str, str]] = field(default_factory=list)  # ref, patients before, patients now
     wakes: set[str] = field(default_factory=set)  # refs whose persons are woken
     good: list[Arrival] = field(default_factory=list)
+    taken: dict[str, Arrival] = field(default_factory=dict)  # what is written: the last of each ref
     unsure: dict[str, None] = field(default_factory=dict)
     changed: int = 0
     same: int = 0
@@ -75,23 +77,28 @@ class Snapshots(Core):
 
         Every person that a changed resource names now or named before is asked to be looked at, for
         ``cause``; so is the person of a task of ours whose Task changed. A changed Patient's links join or
-        part persons. A resource that names nobody is stored and wakes nobody.
+        part persons, and what was waiting for an identifier of his is his (F47). A resource that names nobody
+        is stored and wakes nobody.
         """
         at = self._now(now)
         with self._writing(durable=False) as db:  # what is lost with the power is polled again
+            arrivals = identified.told(db, source, arrivals)
             page = _compare(db, source, arrivals)
             _write(db, source, page)
             linked = _take_links(db, source, page, at)
             woken = linked | _named_by(db, source, page)
-            woken |= _keep_unread(db, source, arrivals, quarantine, at)
+            aside = identified.waiting_rows(source, page.taken.values())
+            woken |= _keep_unread(db, source, arrivals, [*quarantine, *aside], at)
             _clear_quarantine(db, source, page.good)
+            woken |= _take_identifiers(db, source, page, linked, at)
+            waiting = tuple(dict.fromkeys(a.ref for a in arrivals if a.waits))
             causes = {person: (cause, "link") if person in linked else (cause,) for person in sorted(woken)}
             renew(db, source, causes)
             if walk is not None:
                 db.execute(queries.SAVE_WALK, rows.walk_values(walk))
             if page.inserts or page.updates or page.seen:
                 db.execute(queries.RAISE_COUNTER, (max(a.received_seq for a in arrivals), "seq"))
-        return Stored(page.changed, page.same, tuple(page.unsure), len(woken))
+        return Stored(page.changed, page.same, tuple(page.unsure), len(woken), waiting, len(aside))
 
     def snapshot(self, source: str, ref: str) -> Snapshot | None:
         """The newest version that is held of "Type/id"."""
@@ -208,6 +215,7 @@ def _take_in(page: _Page, source: str, ref: str, row: _Row | None, arrival: Arri
     if not new["body"] and ref in rows_now:  # twice in one page: the second one cannot be read
         new["body"] = rows_now[ref]["body"]
     rows_now[ref] = new
+    page.taken[ref] = arrival
     before = row.patients if row else ""
     if row is None or before != new["patients"]:
         page.named.append((ref, before, new["patients"]))
@@ -240,9 +248,9 @@ def _row(new: dict[str, Any], *, new_row: bool) -> _Row:
 
 
 def _values(source: str, ref: str, row: _Row | None, arrival: Arrival) -> dict[str, Any]:
-    hidden = arrival.state is _QUARANTINED
+    hidden = arrival.state is _QUARANTINED and not arrival.waits
     patients = " ".join(arrival.patients)
-    if row and (hidden or (arrival.state is SnapshotState.DELETED and not patients)):
+    if row and (hidden or arrival.waits or (arrival.state is SnapshotState.DELETED and not patients)):
         patients = row.patients  # a tombstone, or what cannot be read, still belongs to whom it named
     status = row.status if row and hidden else _status(arrival)
     seen, updated = _same_text(arrival.date), rows.text(arrival.last_updated)
@@ -280,7 +288,8 @@ def _changed(row: _Row | None, arrival: Arrival, status: str | None, since: str)
     if row is None:
         return since
     moved = row.status != status or _ended(row.state) != _ended(arrival.state.value)
-    return max(since, row.changed or "") if moved and arrival.state is not _QUARANTINED else row.changed
+    unread = arrival.state is _QUARANTINED and not arrival.waits
+    return max(since, row.changed or "") if moved and not unread else row.changed
 
 
 @lru_cache(maxsize=64)
@@ -386,6 +395,64 @@ def _take_links(db: sqlite3.Connection, source: str, page: _Page, now: datetime)
     for patient in changed:
         woken |= persons.relink(db, source, patient.ref, persons.joined_by(patient.body, bases), now)
     return woken
+
+
+def _take_identifiers(
+    db: sqlite3.Connection, source: str, page: _Page, linked: set[str], now: datetime
+) -> set[str]:
+    """Take in whom the page's resources name by identifier, and who bears them; the persons who are woken (F47)."""
+    identified.note_names(db, source, {ref: arrival.named for ref, arrival in page.taken.items()})
+    patients = {
+        ref: a for ref, a in page.taken.items() if a.type == "Patient" and a.state is not _QUARANTINED
+    }
+    marks = identified.note_bearers(db, source, patients)
+    if linked:
+        marks |= identified.marks_of(db, source, linked)
+    found = list(identified.moved(db, source, marks)) if marks else []
+    return _move(db, source, found, now) if found else set()
+
+
+def _move(db: sqlite3.Connection, source: str, found: Sequence[identified.Moved], now: datetime) -> set[str]:
+    """Give resources to the patients whom their identifiers mean by now; the persons of before and now."""
+    listed = rows.listed([one.ref for one in found])
+    held = {row[0]: _Row(*row[1:]) for row in db.execute(queries.HELD_OF_PAGE, (source, listed))}
+    kept = {row["ref"]: rows.snapshot(row) for row in db.execute(queries.SNAPSHOTS, (source, listed))}
+    page = _Page()
+    for one in found:
+        row, arrival = held[one.ref], _moved(kept[one.ref], one)
+        if row.state == arrival.state.value and arrival.waits:
+            db.execute(queries.GIVE_REASON, (one.left, source, arrival.type, arrival.id)).fetchall()
+            continue
+        _take_in(page, source, one.ref, row, arrival)
+        page.wakes.add(one.ref)
+    _write(db, source, page)
+    woken = _named_by(db, source, page)
+    aside = identified.waiting_rows(source, page.taken.values())
+    woken |= _keep_unread(db, source, list(page.taken.values()), aside, now)
+    _clear_quarantine(db, source, page.good)
+    return woken
+
+
+def _moved(held: Snapshot, to: identified.Moved) -> Arrival:
+    """What is held of a resource, as if it came again, with the patients whom its identifiers mean now."""
+    return Arrival(
+        type=held.type,
+        id=held.id,
+        state=_QUARANTINED if to.left else SnapshotState.LIVE,
+        body=held.body,
+        version=held.version,
+        last_updated=held.last_updated,
+        digest=held.digest,
+        kept_digest=held.kept_digest,
+        edition=held.edition,
+        patients=to.patients,
+        date=held.received_at or _EPOCH,
+        sent_seq=held.sent_seq,
+        received_seq=held.received_seq,
+        walk_seq=held.walk_seq,
+        in_scope=held.in_scope,
+        named=Named((), to.left),
+    )
 
 
 def _bases(db: sqlite3.Connection, source: str) -> Bases:

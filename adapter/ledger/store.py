@@ -13,6 +13,7 @@ from adapter.clock import Clock
 from adapter.ledger import queries
 from adapter.ledger.charts import Charts
 from adapter.ledger.database import Database, held
+from adapter.ledger.identified import Identified
 from adapter.ledger.inspection import Inspection
 from adapter.ledger.looks import Looks
 from adapter.ledger.outbox import Outbox
@@ -23,7 +24,7 @@ from adapter.ledger.tasks import Tasks
 from adapter.ledger.upkeep import Upkeep
 
 
-class Ledger(Sources, Snapshots, Requests, Charts, Looks, Tasks, Outbox, Upkeep, Inspection):
+class Ledger(Sources, Snapshots, Identified, Requests, Charts, Looks, Tasks, Outbox, Upkeep, Inspection):
     """One ledger file. Safe to use from several threads; close it at the end, or use it as a context manager.
 
     Polling, looking and delivering are done under :meth:`lock`; other verbs read, and write in short

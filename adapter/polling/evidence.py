@@ -15,6 +15,8 @@ from adapter.polling.intake import Intake, Sight, sight_of, take_page
 from adapter.polling.patients import PatientReader
 from adapter.polling.reader import Reader, Sighting, reason_of
 
+_UNREAD = "a row cannot be read"
+
 
 @dataclass(frozen=True, slots=True)
 class ReadReport:
@@ -89,6 +91,8 @@ class Evidence:
         except ServerError as fault:
             return ReadReport(patient, type, False, reason=reason_of(fault), passing=True)
         stored = self._reader.store(taken, "evidence")
+        if stored.waiting and not reason:
+            reason = _UNREAD
         self._context.ledger.record_read(
             self._context.source,
             patient,
@@ -120,7 +124,7 @@ class Evidence:
                 reason = "; ".join(issue.safe() for issue in page.warnings)[:200]
         assert first is not None
         if not reason and taken.quarantine:
-            reason = "a row cannot be read"
+            reason = _UNREAD
         if not reason and strangers and strangers == rows:
             reason = "the rows are of other patients"
         return taken, first, reason

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from adapter.facts.keep import Keeper, Kept, Unreadable
+from adapter.facts.keep import Keeper, Kept, PatientByIdentifier, Unreadable
 from adapter.fhir import Answer, Entry, Page
 from adapter.fhirjson import NotJson, digest, loads
-from adapter.ledger import Arrival, QuarantineRow
+from adapter.ledger import Arrival, Named, QuarantineRow
 from adapter.model import SnapshotState
 from adapter.polling.context import PollingContext
 from adapter.references import Bases, patients_of
@@ -68,6 +68,9 @@ def _take_entry(taken: Intake, entry: Entry, type: str, sight: Sight, context: P
         return
     try:
         kept = context.keeper.keep(entry.resource, entry.raw, type=type)
+    except PatientByIdentifier as fault:
+        taken.arrivals.append(waiting(fault, entry.raw, sight, context.keeper))
+        return
     except Unreadable as fault:
         _set_aside(taken, fault, entry, type, id, sight, context)
         return
@@ -108,7 +111,17 @@ def arrival_of(
         walk_seq=sight.walk_seq,
         in_scope=in_scope,
         packed=kept.packed,
+        named=Named(kept.named, "") if kept.named else None,
+        identifiers=kept.identifiers,
     )
+
+
+def waiting(
+    fault: PatientByIdentifier, raw: bytes, sight: Sight, keeper: Keeper, *, version: str | None = None
+) -> Arrival:
+    """A resource whose patient is named by an identifier: the ledger knows whose it is, or sets it aside (F47)."""
+    made = arrival_of(fault.kept, sight, keeper, version=version)
+    return replace(made, named=Named(fault.kept.named, fault.reason, fault.place, raw))
 
 
 def tombstone(ref: str, sight: Sight, keeper: Keeper) -> Arrival:

@@ -1,4 +1,5 @@
-"""Patients: not polled over the population, but read by id when somebody is to be looked at (F38)."""
+"""Patients: not polled over the population, but read by id when somebody is to be looked at (F38), and searched for
+where a resource names one by an identifier alone (F47)."""
 
 from __future__ import annotations
 
@@ -6,9 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from adapter.errors import ServerError
+from adapter.errors import AccessRefused, NotFhir, NotFound, Rejected, ServerError
 from adapter.ledger import Arrival
 from adapter.polling.context import PollingContext
+from adapter.polling.intake import sight_of, take_page
 from adapter.polling.reader import Batch, Look, Reader, live
 from adapter.references import parse_reference
 
@@ -16,6 +18,8 @@ FRESH = timedelta(days=1)
 NOBODY_FOUND = "404, and no other Patient is found"
 _CONTROLS = 3  # known Patients that are asked for before a 404 is believed
 _ROUNDS = 10  # how far links are followed: a person has at most ten Patients
+_MOST_SEARCHES = 100  # for identifiers, in one pass: what is left is asked for in the next
+_MOST_BEARERS = 20  # whose identifier it is is then told as well as with more
 
 
 @dataclass(slots=True)
@@ -67,6 +71,56 @@ class PatientReader:
                 report.failed = True
                 return report
         return report
+
+    def find_named(self) -> PatientsReport:
+        """Search for the Patients whom resources name by an identifier alone, each identifier by itself.
+
+        What was found is stored, which gives those resources to them. Where Patients cannot be searched so, it
+        stays with those that are read for other reasons.
+        """
+        report, context = PatientsReport(), self._context
+        if not self._can_search():
+            return report
+        wanted = context.ledger.identifiers_to_ask(context.source, context.now(), _MOST_SEARCHES)
+        for identifier in wanted:
+            try:
+                trusted = self._find(identifier, report)
+            except (AccessRefused, NotFhir, NotFound, Rejected):
+                trusted = False
+            except ServerError as fault:
+                report.errors.append(str(fault))
+                report.failed = True
+                return report
+            context.ledger.asked_identifier(context.source, identifier, context.now())
+            if not trusted:
+                return report  # the others would be answered no better: one is tried with each pass
+        return report
+
+    def _can_search(self) -> bool:
+        capability = self._context.capability
+        offered = capability.search_params("Patient") if capability else frozenset()
+        return not offered or "identifier" in offered
+
+    def _find(self, identifier: str, report: PatientsReport) -> bool:
+        """Store all Patients who bear an identifier; whether the answer can be trusted to be about it."""
+        batch = Batch()
+        for page in self._context.pages("Patient", [("identifier", _token(identifier)), ("_count", "10")]):
+            sight = sight_of(page, self._context.now())
+            batch.sight = batch.sight or sight
+            taken = take_page(page, "Patient", sight, self._context)
+            if page.warnings or any(identifier not in found.identifiers for found in live(taken.arrivals)):
+                return False  # a server that does not know the parameter shows anybody
+            batch.taken.arrivals += taken.arrivals
+            batch.taken.quarantine += taken.quarantine
+            if len(batch.taken.arrivals) >= _MOST_BEARERS:
+                break
+        stored = self._reader.store(batch.taken, "resource")
+        report.read += len(batch.taken.arrivals)
+        report.changed += stored.changed
+        self._record(batch.taken.refs(), batch)
+        known = self._context.ledger.bearers(self._context.source, identifier)
+        self.refresh(known - set(batch.taken.refs()), always=True)  # who was not found may bear it no more
+        return True
 
     def _stale(self, refs: list[str]) -> list[str]:
         context, limit = self._context, self._context.now() - FRESH
@@ -139,3 +193,13 @@ class PatientReader:
         )
         found = (parse_reference(other, self._context.client.bases).local for other in others)
         return [ref for ref in found if ref.startswith("Patient/")]
+
+
+def _token(identifier: str) -> str:
+    """ "system|value" as a search has to have it: what a value holds of the signs that part values is escaped."""
+    system, _, value = identifier.partition("|")
+    return f"{_escaped(system)}|{_escaped(value)}"
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"\\{sign}" if sign in "\\,|$" else sign for sign in text)

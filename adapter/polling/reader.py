@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from adapter.errors import AccessRefused, Gone, NotFhir, NotFound, Rejected, ServerError
-from adapter.facts.keep import Unreadable
+from adapter.facts.keep import PatientByIdentifier, Unreadable
 from adapter.ledger import Arrival, QuarantineRow, Stored
 from adapter.model import SnapshotState
 from adapter.polling.context import PollingContext
@@ -20,6 +20,7 @@ from adapter.polling.intake import (
     sight_of,
     take_page,
     tombstone,
+    waiting,
 )
 
 MOST_IDS = 50
@@ -94,12 +95,14 @@ class Reader:
         sight = sight_of(answer, context.now(), walk_seq)
         try:
             kept = context.keeper.keep(answer.resource, answer.raw, type=ref.partition("/")[0])
+            arrival = arrival_of(kept, sight, context.keeper, version=answer.version)
+        except PatientByIdentifier as fault:
+            arrival = waiting(fault, answer.raw, sight, context.keeper, version=answer.version)
         except Unreadable as fault:
             taken = quarantined(ref, answer, fault, sight, context)
             return Look(ref, Sighting.UNREADABLE, sight, taken, fault.reason)
-        if f"{kept.type}/{kept.id}" != ref:
+        if arrival.ref != ref:
             return Look(ref, Sighting.REFUSED, sight, reason="another resource came")
-        arrival = arrival_of(kept, sight, context.keeper, version=answer.version)
         return Look(ref, Sighting.THERE, sight, Intake([arrival]))
 
     def finds_one_of(self, refs: Iterable[str]) -> bool:

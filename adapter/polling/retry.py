@@ -48,7 +48,9 @@ class QuarantineRetry:
             taken.arrivals.append(self._reader.tombstone(look))
         if not taken.arrivals:
             return Retried.NOT_NOW
-        self._reader.store(taken, "resource")
+        stored = self._reader.store(taken, "resource")
+        if stored.waiting:
+            return Retried.STAYS
         return Retried.STORED if look.sighting is Sighting.THERE else Retried.GONE
 
     def retry_all(self) -> dict[Retried, int]:

@@ -287,7 +287,7 @@ class Walker:
         result.received += len(taken.refs())
         result.changed += stored.changed
         result.same += stored.same
-        result.quarantined += len(fresh)
+        result.quarantined += len(fresh) + stored.set_aside
         result.patients.update(patient for arrival in taken.arrivals for patient in arrival.patients)
         self._settle(stored.unsure)
 

@@ -9,9 +9,10 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from adapter.errors import NotFhir
+from adapter.facts.keep import PatientByIdentifier
 from adapter.fhir.answers import Answer
 from adapter.fhirjson import digest
-from adapter.ledger.records import Arrival
+from adapter.ledger.records import Arrival, Named
 from adapter.model import SnapshotState
 from adapter.references import NO_BASES, Bases, patients_of
 from adapter.writeback.owners import parse_time
@@ -117,7 +118,7 @@ def arrival(
     version: str | None = None,
 ) -> Arrival:
     """One resource, read or found on a page."""
-    kept = keeper.keep(resource, raw)
+    kept, named = _kept(keeper, resource, raw)
     return Arrival(
         type=kept.type,
         id=kept.id,
@@ -133,7 +134,15 @@ def arrival(
         sent_seq=sent_seq,
         received_seq=received_seq,
         walk_seq=sent_seq,
+        named=named,
     )
+
+
+def _kept(keeper: Keeper, resource: dict[str, Any], raw: bytes) -> tuple[Kept, Named | None]:
+    try:
+        return keeper.keep(resource, raw), None
+    except PatientByIdentifier as fault:  # an order that a write refers to: the ledger knows whose it is
+        return fault.kept, Named(fault.kept.named, fault.reason, fault.place, raw)
 
 
 def tombstone(ref: str, *, date: datetime, sent_seq: int, received_seq: int) -> Arrival:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Any
+from urllib.parse import unquote
+
 import pytest
 
 from tests.consistency.hospital import DAY, HOUR, START, Hospital, order, patient, visit
@@ -96,6 +100,22 @@ def test_f11_a_participant_that_is_removed_and_put_back(town: Hospital) -> None:
     assert [(t.generation, t.open) for t in town.tasks()] == [(1, False), (2, True)]
 
 
+@pytest.mark.parametrize("parted", ["p1", "p2"])
+def test_f11_patients_who_are_parted_are_parted_here_too(parted: str, town: Hospital) -> None:
+    """Whichever of them says that they were one, and though no poll shows a Patient."""
+    for who in ("p1", "p2"):
+        town.ehr.put(patient(who))
+    town.ehr.put(order("o1", "p1"))
+    town.ehr.put(order("o2", "p2"))
+    joined = {"p1": ("p2", "replaced-by"), "p2": ("p1", "replaces")}
+    other, how = joined[parted]
+    town.ehr.edit(f"Patient/{parted}", link=[{"other": {"reference": f"Patient/{other}"}, "type": how}])
+    town.good()
+    assert len({task.patient for task in town.tasks()}) == 1
+    town.ehr.edit(f"Patient/{parted}", link=None)
+    assert settled(town) == [("Patient/p1", "ServiceRequest/o1"), ("Patient/p2", "ServiceRequest/o2")]
+
+
 def test_f11_the_newborns_visit_closes_the_mothers_task(town: Hospital) -> None:
     """The visit names the child and stands for the mother's order: its coming wakes the mother."""
     for who in ("mother", "child"):
@@ -117,3 +137,124 @@ def test_f47_an_identifier_without_a_system_is_nobodys(town: Hospital) -> None:
     town.ehr.put(order("o1", subject={"identifier": {"value": "77"}}))
     town.good()
     assert [task.focus for task in town.tasks()] == ["ServiceRequest/o0"]
+
+
+# --- F47: patients who are named by an identifier alone
+
+MRN = {"system": "urn:mrn", "value": "77"}
+
+
+def contained() -> dict[str, Any]:
+    inner = {"resourceType": "Patient", "id": "p", "identifier": [MRN, {"value": "5"}]}
+    return {"subject": {"reference": "#p"}, "contained": [inner]}
+
+
+def foci(town: Hospital) -> dict[str, str]:
+    """Open tasks: focus → patient."""
+    return {task.focus: task.patient for task in town.tasks(all=False)}
+
+
+def reasons(town: Hospital) -> dict[str, str]:
+    """What is set aside, with its reason."""
+    return {f"{row.type}/{row.res_id}": row.reason for row in town.ledger.quarantine("general")}
+
+
+@pytest.mark.parametrize(
+    "named", [{"subject": {"identifier": MRN}}, contained()], ids=["logical", "contained"]
+)
+def test_f47_who_is_named_by_an_identifier_is_searched_for(named: dict[str, Any], town: Hospital) -> None:
+    """The order came before the Patient, whom no poll and no other resource shows."""
+    town.ehr.put(order("o1", **named))
+    town.sync()
+    assert list(reasons(town)) == ["ServiceRequest/o1"] and town.tasks() == []
+    town.ehr.put(patient("p1", identifier=[{"system": "urn:other", "value": "77"}]))
+    town.ehr.put(patient("p2", identifier=[MRN]))
+    town.sync(passing=3 * HOUR)
+    assert foci(town) == {"ServiceRequest/o1": "Patient/p2"}
+    assert reasons(town) == {}
+    assert town.there()["for"] == OTHER
+
+
+def test_f47_a_patient_who_is_read_takes_what_has_waited_for_him(town: Hospital) -> None:
+    """In the transaction that stores him: no other look comes."""
+    town.ehr.habits.empty_search = frozenset({"Patient"})
+    town.ehr.put(patient("p1", identifier=[MRN]))
+    town.ehr.put(order("o1", subject={"identifier": MRN}))
+    town.sync()
+    assert town.tasks() == []
+    town.ehr.put(order("o2", "p1"))
+    town.sync()
+    assert foci(town) == {"ServiceRequest/o1": "Patient/p1", "ServiceRequest/o2": "Patient/p1"}
+
+
+def test_f47_an_identifier_of_two_patients_links_nobody_and_says_so(town: Hospital) -> None:
+    for who in ("p1", "p2"):
+        town.ehr.put(patient(who, identifier=[MRN]))
+    town.ehr.put(order("o1", subject={"identifier": MRN}))
+    town.ehr.put(order("o2", "p2"))
+    for _ in range(3):
+        town.sync(passing=DAY)
+    assert foci(town) == {"ServiceRequest/o2": "Patient/p2"}
+    assert reasons(town) == {"ServiceRequest/o1": "patient-by-identifier-of-several"}
+    town.ehr.edit("Patient/p1", identifier=[{"system": "urn:mrn", "value": "78"}])
+    town.sync(passing=DAY + HOUR)
+    assert foci(town)["ServiceRequest/o1"] == "Patient/p2"
+    assert reasons(town) == {}
+
+
+def test_f47_two_patients_of_one_person_are_no_two(town: Hospital) -> None:
+    """After a merge both bear the number; once they are parted, nobody knows whose the order is, and nothing ends."""
+    for who in ("p1", "p2"):
+        town.ehr.put(patient(who, identifier=[MRN]))
+        town.ehr.put(order(f"o-{who}", who))
+    town.ehr.put(order("o1", subject={"identifier": MRN}))
+    town.ehr.merge("Patient/p1", "Patient/p2")
+    town.sync()
+    assert set(foci(town)) == {"ServiceRequest/o-p1", "ServiceRequest/o-p2", "ServiceRequest/o1"}
+    for who in ("p1", "p2"):
+        town.ehr.edit(f"Patient/{who}", link=None, active=True)
+    for _ in range(3):
+        town.sync(passing=DAY)
+    assert reasons(town) == {"ServiceRequest/o1": "patient-by-identifier-of-several"}
+    assert "ServiceRequest/o1" in foci(town), "unknown changes nothing"
+
+
+def test_f47_a_visit_by_identifier_closes_the_task_of_its_patient(town: Hospital) -> None:
+    """And one that is taken away from him closes nothing and opens nothing: nobody knows."""
+    town.ehr.put(patient("p1", identifier=[MRN]))
+    town.ehr.put(order("o1", "p1"))
+    town.good()
+    actor = {"type": "Patient", "identifier": MRN}
+    town.ehr.put(visit("v1", of="o1", participant=[{"actor": actor, "status": "accepted"}]))
+    town.good()
+    assert town.only("schedule-referral").closed_by == "evidence"
+    town.ehr.edit("Patient/p1", identifier=None)
+    for _ in range(3):
+        town.sync(passing=DAY)
+    assert [task.open for task in town.tasks("schedule-referral")] == [False]
+
+
+def test_f47_an_order_that_is_read_again_stays_whose_it_is(town: Hospital) -> None:
+    """By the daily reread, a sweep, and a write that its server refuses because of it."""
+    town.ehr.put(patient("p1", identifier=[MRN]))
+    town.ehr.put(order("o1", subject={"identifier": MRN}))
+    town.good()
+    first = town.only()
+    town.ehr.edit("ServiceRequest/o1", priority="urgent")
+    for _ in range(3):
+        town.sync(passing=DAY, sweep=True)
+    assert foci(town) == {"ServiceRequest/o1": "Patient/p1"} and town.only().id == first.id
+    town.ehr.edit("ServiceRequest/o1", status="revoked")
+    town.sync(passing=timedelta(hours=1))
+    assert town.only().closed_by == "contrary"
+
+
+def test_f47_who_is_nowhere_is_asked_for_ever_less_often(town: Hospital) -> None:
+    town.ehr.put(order("o1", subject={"identifier": MRN}))
+    for _ in range(48):
+        town.sync(passing=HOUR)
+    asked = [
+        unquote(r.query) for r in town.ehr.sent("GET") if r.type == "Patient" and "identifier" in r.query
+    ]
+    assert 4 <= len(asked) <= 8
+    assert all("identifier=urn:mrn|77&" in f"{query}&" for query in asked)

@@ -115,6 +115,84 @@ def test_patients_that_are_refused_are_reported_and_blind(bench: Bench) -> None:
     assert known(bench, "Patient").blind == "403"
 
 
+MRN = {"system": "urn:mrn", "value": "7,7|8"}
+
+
+def by_identifier(bench: Bench) -> None:
+    bench.server.put(order("o1", subject={"identifier": MRN}))
+    bench.good()
+    assert bench.ledger.identifiers_to_ask("ehr", bench.context.now(), 10) == ["urn:mrn|7,7|8"]
+
+
+def whose(bench: Bench) -> tuple[str, ...]:
+    held = bench.ledger.snapshot("ehr", "ServiceRequest/o1")
+    assert held is not None
+    return held.patients if held.state is SnapshotState.LIVE else ()
+
+
+def test_a_patient_who_is_named_by_an_identifier_is_found(bench: Bench) -> None:
+    """Whatever signs stand in it."""
+    bench.server.put(patient("p1", identifier=[MRN]))
+    bench.server.put(patient("p2", identifier=[{"system": "urn:mrn", "value": "7"}]))
+    by_identifier(bench)
+    report = PatientReader(bench.context).find_named()
+    assert (report.read, report.changed, report.errors) == (1, 1, [])
+    assert whose(bench) == ("Patient/p1",)
+    assert known(bench, "Patient").at is not None, "he counts as read"
+    bench.tick()
+    bench.server.clear_requests()
+    assert PatientReader(bench.context).find_named().read == 0 and bench.server.sent("GET") == []
+
+
+def test_an_identifier_is_searched_for_though_somebody_bears_it(bench: Bench) -> None:
+    """There may be two, and the other one is not known yet."""
+    for who in ("p1", "p2"):
+        bench.server.put(patient(who, identifier=[MRN]))
+    PatientReader(bench.context).refresh(["Patient/p1"])
+    by_identifier(bench)
+    assert whose(bench) == ("Patient/p1",)
+    PatientReader(bench.context).find_named()
+    assert whose(bench) == ()
+
+
+def test_a_search_that_ignores_the_identifier_is_not_believed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It shows the one Patient that there is, whoever was asked for."""
+    bench.server.put(patient("p1", identifier=[{"system": "urn:mrn", "value": "1"}]))
+    by_identifier(bench)
+    search = bench.client.search
+    monkeypatch.setattr(
+        bench.client, "search", lambda type, params: search(type, [p for p in params if p[0] != "identifier"])
+    )
+    assert PatientReader(bench.context).find_named().read == 0
+    assert bench.ledger.snapshot("ehr", "Patient/p1") is None
+
+
+def test_a_search_for_an_identifier_that_fails_is_told_and_tried_again(bench: Bench) -> None:
+    bench.server.put(patient("p1", identifier=[MRN]))
+    by_identifier(bench)
+    bench.server.habits.refused = {"Patient": 500}
+    report = PatientReader(bench.context).find_named()
+    assert report.failed and len(report.errors) == 1 and "7,7" not in report.errors[0]
+    bench.server.habits.refused = {}
+    PatientReader(bench.context).find_named()
+    assert whose(bench) == ("Patient/p1",)
+
+
+def test_where_patients_may_not_be_searched_it_waits_and_asks_again(bench: Bench) -> None:
+    bench.server.put(patient("p1", identifier=[MRN]))
+    by_identifier(bench)
+    bench.server.habits.refused = {"Patient": 403}
+    assert PatientReader(bench.context).find_named().errors == []
+    bench.server.habits.refused = {}
+    PatientReader(bench.context).find_named()
+    assert whose(bench) == (), "not before an hour"
+    bench.tick(3700)
+    PatientReader(bench.context).find_named()
+    assert whose(bench) == ("Patient/p1",)
+
+
 # ---- evidence
 
 
