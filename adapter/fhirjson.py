@@ -7,7 +7,7 @@ read to the digit. msgspec reads fractions as :class:`decimal.Decimal` and write
 from __future__ import annotations
 
 import hashlib
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
@@ -31,8 +31,8 @@ def loads(data: bytes | str) -> Any:
         return _decoder.decode(data)
     except RecursionError:
         raise NotJson("nested too deeply to be read") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise NotJson(_place(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, InvalidOperation) as error:
+        raise NotJson(_place(error)) from None  # the last: an exponent that no decimal can hold
 
 
 def dumps(value: Any) -> bytes:

@@ -151,10 +151,17 @@ def patients_of(resource: Json, bases: Bases = NO_BASES) -> tuple[str, ...]:
         return (f"Patient/{resource['id']}",) if resource.get("id") else ()
     found: dict[str, None] = {}
     for element in patient_elements(resource):
+        if type(element) is dict and "Patient/" not in _text(element):
+            continue  # a place, a practitioner: not worth parsing
         parsed = parse_reference(element, bases)
         if parsed.local.startswith("Patient/"):
             found[parsed.local] = None
     return tuple(found)
+
+
+def _text(element: Json) -> str:
+    text = element.get("reference")
+    return text if isinstance(text, str) else ""
 
 
 def _identifier(element: Any) -> str:

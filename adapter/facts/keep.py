@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from adapter.facts.elements import (
     objects,
     text_of,
 )
-from adapter.facts.times import parse_when
+from adapter.facts.times import parse_stamp
 from adapter.fhirjson import canonical, digest
 from adapter.model import Json, SnapshotState
 from adapter.references import Bases, parse_reference, patient_elements, patients_of, references_in
@@ -215,19 +215,19 @@ class Keeper:
         written = canonical(counted)
         meta = object_of(resource.get("meta"))
         kept = Kept(
-            type=found,
-            id=id,
-            version=text_of(meta.get("versionId")) or None,
-            last_updated=_instant(meta.get("lastUpdated")),
-            state=state,
-            body=body,
-            digest=digest(raw or resource),
-            kept_digest=digest(written),
-            patients=patients,
-            edition=self.edition,
-            packed=written if counted is body else b"",
-            named=named,
-            identifiers=identifiers(resource.get("identifier")) if found == "Patient" else frozenset(),
+            found,
+            id,
+            text_of(meta.get("versionId")) or None,
+            parse_stamp(meta.get("lastUpdated")),
+            state,
+            body,
+            digest(raw or resource),
+            digest(written),
+            patients,
+            self.edition,
+            written if counted is body else b"",
+            named,
+            identifiers(resource.get("identifier")) if found == "Patient" else frozenset(),
         )
         if named and state is SnapshotState.LIVE:
             self._check_patient(resource, found, kept)
@@ -263,16 +263,17 @@ class Keeper:
 
     def _trimmed(self, resource: Json, type: str) -> dict[str, Any]:
         ways = self._ways.setdefault(type, {})
-        body: dict[str, Any] = {"resourceType": type, "id": resource["id"]}
+        body: dict[str, Any] = {}
+        for key, value in resource.items():
+            way = ways.get(key) or self._way(type, key)
+            if way is _NAMELESS:
+                body[key] = _without_display(value, key)
+            elif way is _WHOLE:
+                body[key] = value
+        body["resourceType"], body["id"] = type, resource["id"]
         labels = _labels(resource.get("meta"))
         if labels:
             body["meta"] = labels
-        for key, value in resource.items():
-            way = ways.get(key) or self._way(type, key)
-            if way is _WHOLE:
-                body.setdefault(key, value)
-            elif way is _NAMELESS:
-                body.setdefault(key, _without_display(value, key))
         self._add_special(body, resource, type)
         return body
 
@@ -350,8 +351,8 @@ _MOST_MEMBERS = 1000
 
 
 def _named_type(resource: Any, asked: str) -> str:
-    found = resource.get("resourceType") if isinstance(resource, Mapping) else None
-    if not isinstance(found, str) or not _TYPE.fullmatch(found):
+    found = object_of(resource).get("resourceType")
+    if not isinstance(found, str) or not (found in BASE_ELEMENTS or _TYPE.fullmatch(found)):
         raise Unreadable("not-a-resource", "resourceType")
     if asked and found != asked:
         raise Unreadable("wrong-type", "resourceType")
@@ -367,17 +368,19 @@ def _id(resource: Json) -> str:
 
 def _check_status(resource: Json, type: str) -> None:
     status = resource.get("status")
-    if type in _NEEDS_STATUS and not (isinstance(status, str) and _CODE.fullmatch(status)):
+    if type in _NEEDS_STATUS and not (isinstance(status, str) and _is_code(status)):
         raise Unreadable("no-status", f"{type}.status")
 
 
-def _instant(value: Any) -> datetime | None:
-    when = parse_when(value, UTC)
-    return when.instant if when else None
+@lru_cache(maxsize=1024)  # a handful of words, in every resource
+def _is_code(text: str) -> bool:
+    return _CODE.fullmatch(text) is not None
 
 
 def _labels(meta: Any) -> dict[str, Any]:
     held = object_of(meta)
+    if "security" not in held and "tag" not in held:
+        return {}
     return {key: held[key] for key in ("security", "tag") if isinstance(held.get(key), list) and held[key]}
 
 

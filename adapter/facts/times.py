@@ -58,6 +58,22 @@ _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{3}|\.\d{6})?Z", re
 _LONGEST = 64  # letters of a text that is worth remembering
 
 
+def parse_stamp(value: Any) -> datetime | None:
+    """The instant that a server stamped on a resource; None where it is absent or nonsense.
+
+    As :func:`parse_when`, but not remembered: every resource bears another one.
+    """
+    if type(value) is not str:
+        return None
+    if _INSTANT.fullmatch(value):
+        try:
+            return datetime.fromisoformat(value)
+        except ValueError:
+            pass  # 24:00, a leap second
+    when = _read(value, UTC)
+    return when.instant if when else None
+
+
 @lru_cache(maxsize=16_384)  # the same times are asked for over and over, by facts, links, rules and words
 def _parsed(text: str, zone: tzinfo) -> When | None:
     return _read(text, zone)

@@ -58,6 +58,8 @@ class _PlainBundle(msgspec.Struct):
 
 
 _plain_page = msgspec.json.Decoder(_PlainBundle)
+# The type comes first where a server writes in the order of the standard; any other order takes the longer way.
+_KIND = re.compile(rb'\{[ \t\r\n]*"resourceType"[ \t\r\n]*:[ \t\r\n]*"([A-Z][A-Za-z]{1,63})"')
 _MODES: dict[bytes, str] = {b'{"mode":"match"}': "match", b'{"mode": "match"}': "match"}
 
 
@@ -103,7 +105,8 @@ def decode_bundle(raw: bytes) -> Decoded:
     bundle: _Bundle | _PlainBundle | None = _plainly(raw)
     made: Iterable[tuple[Entry, str]]
     if isinstance(bundle, _PlainBundle):
-        made = (_plain_entry(one, number) for number, one in enumerate(bundle.entry))
+        sound = _is_utf8(raw)
+        made = (_plain_entry(one, number, sound) for number, one in enumerate(bundle.entry))
     else:
         bundle = _split(raw)
         made = (_entry(bytes(piece), number) for number, piece in enumerate(bundle.entry or ()))
@@ -117,7 +120,7 @@ def decode_bundle(raw: bytes) -> Decoded:
         entries.append(entry)
         if fault:
             faults.append(fault)
-        if is_outcome(entry.resource):
+        if not entry.is_unread and is_outcome(entry.resource):
             warnings.extend(warnings_of(entry.resource))
     return Decoded(
         type=kind if isinstance(kind, str) else "",
@@ -143,12 +146,33 @@ def _plainly(raw: bytes) -> _PlainBundle | None:
         return None
 
 
-def _plain_entry(one: _Plain, number: int) -> tuple[Entry, str]:
+def _is_utf8(raw: bytes) -> bool:
+    """Whether all texts of a page can be read: the one thing that cutting it does not look at."""
+    if raw.isascii():
+        return True
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_sound(own: bytes) -> bool:
+    """Whether a resource that was cut out of a sound page will be read without a fault, and is no outcome."""
+    kind = _KIND.match(own)
+    return (
+        kind is not None and kind[1] != b"OperationOutcome" and own.count(b"{") + own.count(b"[") <= MAX_DEPTH
+    )
+
+
+def _plain_entry(one: _Plain, number: int, sound: bool) -> tuple[Entry, str]:
     """As :func:`_entry`, without the members that a search's entries do not have."""
     own = bytes(one.resource)
-    resource, fault = (None, "") if own == b"null" else _resource(own, number)
     said = bytes(one.search)
     mode = _MODES.get(said)
+    if sound and mode and one.request is one.response is _NOTHING and _is_sound(own):
+        return Entry.unread(own, one.fullUrl, mode), ""
+    resource, fault = (None, "") if own == b"null" else _resource(own, number)
     if mode is None:
         mode = _text(_object(said).get("mode"))
     mode = mode or ("outcome" if is_outcome(resource) else "")

@@ -95,16 +95,13 @@ INSERT_SNAPSHOT = """
     INSERT INTO snapshots (source, ref, type, state, status, version, digest, kept_digest, edition, in_scope,
         sent_seq, received_seq, walk_seq, seen_seq, last_updated, first_seen, changed, received_at, patients,
         body)
-    VALUES (:source, :ref, :type, :state, :status, :version, :digest, :kept_digest, :edition, :in_scope,
-        :sent_seq, :received_seq, :walk_seq, :received_seq, :last_updated, :first_seen, :changed,
-        :received_at, :patients, :body)"""
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+# By place, from the same row as INSERT_SNAPSHOT; first_seen (?16) stays as it is.
 UPDATE_SNAPSHOT = """
-    UPDATE snapshots SET state = :state, status = :status, version = :version, digest = :digest,
-        kept_digest = :kept_digest, edition = :edition, in_scope = :in_scope, sent_seq = :sent_seq,
-        received_seq = :received_seq, walk_seq = :walk_seq, seen_seq = :received_seq,
-        last_updated = :last_updated, changed = :changed, received_at = :received_at, patients = :patients,
-        body = coalesce(:body, body)
-    WHERE source = :source AND ref = :ref"""
+    UPDATE snapshots SET state = ?4, status = ?5, version = ?6, digest = ?7, kept_digest = ?8, edition = ?9,
+        in_scope = ?10, sent_seq = ?11, received_seq = ?12, walk_seq = ?13, seen_seq = ?14, last_updated = ?15,
+        changed = ?17, received_at = ?18, patients = ?19, body = coalesce(?20, body)
+    WHERE source = ?1 AND ref = ?2"""
 SEEN_AGAIN = "UPDATE snapshots SET seen_seq = ? WHERE source = ? AND ref = ?"
 HIDE_SNAPSHOT = "UPDATE snapshots SET state = 'quarantined' WHERE source = ? AND ref = ?"
 FORGET_FORMER = """

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from adapter.fhirjson import loads
 from adapter.model import Event, Json, Plan, Request, SnapshotState, Words
 
 #: After a write of unknown outcome nothing is sent for that id until the longest request time is over (F15).
@@ -89,8 +90,8 @@ class Named:
 class Arrival:
     """One resource as an answer brought it, already trimmed.
 
-    ``date`` is the server's time of that answer. A tombstone may come without body and patients: it keeps
-    those of the held row's patients. ``raw`` is not stored. ``packed`` is ``body`` as JSON, where it is at hand.
+    ``date`` is the server's time of that answer. ``packed`` is what is kept, as JSON: a page of texts costs
+    less to hold than one of objects. A tombstone comes with b"", and keeps the held row's patients.
     ``named`` says by which identifiers it names its patients, where by nothing else; ``identifiers`` are those
     that a Patient bears ("system|value").
     """
@@ -98,7 +99,8 @@ class Arrival:
     type: str
     id: str
     state: SnapshotState
-    body: Json
+    status: str | None
+    packed: bytes
     version: str | None
     last_updated: datetime | None
     digest: str
@@ -110,14 +112,18 @@ class Arrival:
     received_seq: int
     walk_seq: int
     in_scope: bool = True
-    raw: bytes = b""
-    packed: bytes = b""
     named: Named | None = None
     identifiers: frozenset[str] = frozenset()
 
     @property
     def ref(self) -> str:
         return f"{self.type}/{self.id}"
+
+    @property
+    def body(self) -> Json:
+        """What is kept, parsed at each asking."""
+        body: Json = loads(self.packed) if self.packed else {}
+        return body
 
     @property
     def waits(self) -> bool:

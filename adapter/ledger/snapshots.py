@@ -11,24 +11,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
+from adapter.fhirjson import dumps
 from adapter.ledger import identified, persons, queries, rows
 from adapter.ledger.core import Core
 from adapter.ledger.fold import time_text
 from adapter.ledger.records import Arrival, Held, Named, QuarantineRow, Stored, WalkRow
 from adapter.ledger.wakes import renew
 from adapter.model import Snapshot, SnapshotState
-from adapter.references import Bases, parse_reference
+from adapter.references import NO_BASES, Bases, parse_reference
 
 _QUARANTINED = SnapshotState.QUARANTINED
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_BASED = b'"basedOn":'
 
 
-@dataclass(slots=True)
-class _Row:
-    """What is held of one resource, as far as a page is compared with it."""
+class _Row(NamedTuple):
+    """What is held of one resource, as far as a page is compared with it: a row of ``queries.HELD_OF_PAGE``."""
 
+    ref: str
     state: str
     status: str | None
     version: str | None
@@ -41,23 +43,69 @@ class _Row:
     first_seen: str | None
     changed: str | None
     patients: str
-    new: bool = False
+
+
+class _New(NamedTuple):
+    """A snapshot's row as it is to be written, in the order of ``queries.INSERT_SNAPSHOT``."""
+
+    source: str
+    ref: str
+    type: str
+    state: str
+    status: str | None
+    version: str | None
+    digest: str
+    kept_digest: str
+    edition: str
+    in_scope: bool
+    sent_seq: int
+    received_seq: int
+    walk_seq: int
+    seen_seq: int
+    last_updated: str | None
+    first_seen: str | None
+    changed: str | None
+    received_at: str
+    patients: str
+    body: str | None
+
+    def held(self) -> _Row:
+        """The row as the next one of its page will find it."""
+        return _Row(
+            self.ref,
+            self.state,
+            self.status,
+            self.version,
+            self.digest,
+            self.kept_digest,
+            self.edition,
+            self.in_scope,
+            self.received_seq,
+            self.seen_seq,
+            self.first_seen,
+            self.changed,
+            self.patients,
+        )
 
 
 @dataclass(slots=True)
 class _Page:
-    """What a page comes to, before it is written."""
+    """What a page comes to, before it is written. ``wakes`` are refs whose persons are woken."""
 
-    inserts: dict[str, dict[str, Any]] = field(default_factory=dict)
-    updates: dict[str, dict[str, Any]] = field(default_factory=dict)
-    seen: list[tuple[int, str, str]] = field(default_factory=list)
+    inserts: dict[str, _New] = field(default_factory=dict)
+    updates: dict[str, _New] = field(default_factory=dict)
+    seen: dict[str, int] = field(default_factory=dict)
     named: list[tuple[str, str, str]] = field(default_factory=list)  # ref, patients before, patients now
-    wakes: set[str] = field(default_factory=set)  # refs whose persons are woken
+    wakes: set[str] = field(default_factory=set)
     good: list[Arrival] = field(default_factory=list)
     taken: dict[str, Arrival] = field(default_factory=dict)  # what is written: the last of each ref
     unsure: dict[str, None] = field(default_factory=dict)
+    strangers: set[str] = field(default_factory=set)  # refs that wake a person whom they do not name
     changed: int = 0
     same: int = 0
+
+    def __getitem__(self, ref: str) -> _New:
+        return self.updates[ref] if ref in self.updates else self.inserts[ref]
 
 
 class Snapshots(Core):
@@ -162,31 +210,36 @@ def work_refs(row: sqlite3.Row) -> set[str]:
 
 
 def _compare(db: sqlite3.Connection, source: str, arrivals: Sequence[Arrival]) -> _Page:
-    refs = [f"{arrival.type}/{arrival.id}" for arrival in arrivals]
-    held = {
-        row[0]: _Row(*row[1:])
-        for row in db.execute(queries.HELD_OF_PAGE, (source, rows.listed(dict.fromkeys(refs))))
-    }
+    refs = [arrival.ref for arrival in arrivals]
+    once = dict.fromkeys(refs)
+    held = _held(db, source, once)
+    again = len(once) < len(refs)  # a resource that comes twice in a page is compared with itself
     page = _Page()
     for ref, arrival in zip(refs, arrivals, strict=True):
         row = held.get(ref)
         if row is not None and _is_same(row, arrival):
             page.same += 1
-            if arrival.version is None and arrival.sent_seq > row.seen_seq:
-                page.seen.append(
-                    (arrival.received_seq, source, ref)
-                )  # no version tells that nothing lay between
-                row.seen_seq = arrival.received_seq
+            if arrival.version is None and arrival.sent_seq > max(row.seen_seq, page.seen.get(ref, 0)):
+                page.seen[ref] = arrival.received_seq  # no version tells that nothing lay between
             if arrival.state is not _QUARANTINED:
                 page.good.append(arrival)
-        elif row is not None and arrival.sent_seq <= max(row.received_seq, row.seen_seq):
+        elif row is not None and arrival.sent_seq <= max(
+            row.received_seq, row.seen_seq, page.seen.get(ref, 0)
+        ):
             if _says_same(row, arrival):
                 page.same += 1
             else:
                 page.unsure[ref] = None
         else:
-            held[ref] = _take_in(page, source, ref, row, arrival)
+            new = _take_in(page, source, ref, row, arrival)
+            if again:
+                held[ref] = new.held()
     return page
+
+
+def _held(db: sqlite3.Connection, source: str, refs: Iterable[str]) -> dict[str, _Row]:
+    found = db.execute(queries.HELD_OF_PAGE, (source, rows.listed(refs)))
+    return {row[0]: _Row(*row) for row in found}
 
 
 def _is_same(row: _Row, arrival: Arrival) -> bool:
@@ -206,19 +259,20 @@ def _says_same(row: _Row, arrival: Arrival) -> bool:
     return row.kept_digest == arrival.kept_digest
 
 
-def _take_in(page: _Page, source: str, ref: str, row: _Row | None, arrival: Arrival) -> _Row:
+def _take_in(page: _Page, source: str, ref: str, row: _Row | None, arrival: Arrival) -> _New:
     # What was read for somebody is no focus until the poll of its type shows it: that is news, too.
     enters = row is not None and arrival.in_scope and not row.in_scope
     told = row is None or enters or not _says_same(row, arrival)
-    new = _values(source, ref, row, arrival)
-    rows_now = page.inserts if row is None or row.new else page.updates
-    if not new["body"] and ref in rows_now:  # twice in one page: the second one cannot be read
-        new["body"] = rows_now[ref]["body"]
+    new = _new(source, ref, row, arrival)
+    rows_now = page.inserts if row is None or ref in page.inserts else page.updates
+    if not new.body and ref in rows_now:  # twice in one page: the second one cannot be read
+        new = new._replace(body=rows_now[ref].body)
     rows_now[ref] = new
     page.taken[ref] = arrival
+    page.seen.pop(ref, None)
     before = row.patients if row else ""
-    if row is None or before != new["patients"]:
-        page.named.append((ref, before, new["patients"]))
+    if row is None or before != new.patients:
+        page.named.append((ref, before, new.patients))
     if told:
         page.wakes.add(ref)
         page.changed += 1
@@ -226,61 +280,49 @@ def _take_in(page: _Page, source: str, ref: str, row: _Row | None, arrival: Arri
         page.same += 1
     if arrival.state is not _QUARANTINED:
         page.good.append(arrival)
-    return _row(new, new_row=row is None or row.new)
+    return new
 
 
-def _row(new: dict[str, Any], *, new_row: bool) -> _Row:
-    return _Row(
-        state=new["state"],
-        status=new["status"],
-        version=new["version"],
-        digest=new["digest"],
-        kept_digest=new["kept_digest"],
-        edition=new["edition"],
-        in_scope=new["in_scope"],
-        received_seq=new["received_seq"],
-        seen_seq=new["received_seq"],
-        first_seen=new["first_seen"],
-        changed=new["changed"],
-        patients=new["patients"],
-        new=new_row,
+def _new(source: str, ref: str, row: _Row | None, arrival: Arrival) -> _New:
+    hidden = row is not None and arrival.state is _QUARANTINED and not arrival.waits
+    seen, updated = _same_text(arrival.date), rows.text(arrival.last_updated)
+    status = row.status if row and hidden else arrival.status
+    return _New(
+        source,
+        ref,
+        arrival.type,
+        arrival.state.value,
+        status,
+        arrival.version,
+        arrival.digest,
+        row.kept_digest if row and hidden else arrival.kept_digest,
+        row.edition if row and hidden else arrival.edition,
+        arrival.in_scope,
+        arrival.sent_seq,
+        arrival.received_seq,
+        arrival.walk_seq,
+        arrival.received_seq,
+        updated,
+        row.first_seen if row else seen,
+        _changed(row, arrival, status, seen if updated is None else min(updated, seen)),
+        seen,
+        _patients(row, arrival),
+        None if hidden else _body(arrival),
     )
 
 
-def _values(source: str, ref: str, row: _Row | None, arrival: Arrival) -> dict[str, Any]:
-    hidden = arrival.state is _QUARANTINED and not arrival.waits
+def _patients(row: _Row | None, arrival: Arrival) -> str:
+    """Whom a row names: a tombstone, or what cannot be read, still belongs to whom it named."""
     patients = " ".join(arrival.patients)
-    if row and (hidden or arrival.waits or (arrival.state is SnapshotState.DELETED and not patients)):
-        patients = row.patients  # a tombstone, or what cannot be read, still belongs to whom it named
-    status = row.status if row and hidden else _status(arrival)
-    seen, updated = _same_text(arrival.date), rows.text(arrival.last_updated)
-    return {
-        "source": source,
-        "ref": ref,
-        "type": arrival.type,
-        "state": arrival.state.value,
-        "status": status,
-        "version": arrival.version,
-        "digest": arrival.digest,
-        "kept_digest": row.kept_digest if row and hidden else arrival.kept_digest,
-        "edition": row.edition if row and hidden else arrival.edition,
-        "in_scope": arrival.in_scope,
-        "sent_seq": arrival.sent_seq,
-        "received_seq": arrival.received_seq,
-        "walk_seq": arrival.walk_seq,
-        "last_updated": updated,
-        "first_seen": row.first_seen if row else seen,
-        "changed": _changed(row, arrival, status, seen if updated is None else min(updated, seen)),
-        "received_at": seen,
-        "patients": patients,
-        "body": None if row and hidden else _body(arrival),
-    }
+    if row is None or not (
+        arrival.state is _QUARANTINED or (arrival.state is SnapshotState.DELETED and not patients)
+    ):
+        return patients
+    return row.patients
 
 
 def _body(arrival: Arrival) -> str:
-    if arrival.packed:
-        return arrival.packed.decode()
-    return rows.packed(arrival.body or _bare_body(arrival))
+    return arrival.packed.decode() if arrival.packed else rows.packed(_bare_body(arrival))
 
 
 def _changed(row: _Row | None, arrival: Arrival, status: str | None, since: str) -> str | None:
@@ -302,11 +344,6 @@ def _ended(state: str) -> bool:
     return state in ("deleted", "entered-in-error")
 
 
-def _status(arrival: Arrival) -> str | None:
-    status = arrival.body.get("status")
-    return status if isinstance(status, str) else None
-
-
 def _bare_body(arrival: Arrival) -> dict[str, str]:
     return {"resourceType": arrival.type, "id": arrival.id}
 
@@ -318,35 +355,39 @@ def _write(db: sqlite3.Connection, source: str, page: _Page) -> None:
     if page.updates:
         db.executemany(queries.UPDATE_SNAPSHOT, page.updates.values())
     if page.seen:
-        db.executemany(queries.SEEN_AGAIN, page.seen)
+        db.executemany(queries.SEEN_AGAIN, [(number, source, ref) for ref, number in page.seen.items()])
     if page.named:
         _rename(db, source, page.named)
     based = {
-        a.ref: a
-        for a in page.good
-        if a.type == "Appointment" and a.ref in page.wakes and a.body.get("basedOn")
+        a.ref: a for a in page.good if a.type == "Appointment" and _BASED in a.packed and a.ref in page.wakes
     }
     if based:
-        _relate(db, source, based)
+        page.strangers = _relate(db, source, based)
 
 
 def _rename(db: sqlite3.Connection, source: str, named: list[tuple[str, str, str]]) -> None:
     """Write whom each resource names now, and whom it named before that: who stood there as named goes last."""
     persons.know(db, source, dict.fromkeys(p for _, _, now in named for p in now.split()))
-    db.executemany(queries.FORGET_FORMER, [(source, ref) for ref, before, _ in named if before])
-    entries = []
-    for ref, before, now in named:
-        entries += [(source, patient, ref, 0) for patient in before.split()]
-        entries += [(source, patient, ref, 1) for patient in now.split()]
-    db.executemany(queries.NAME_PATIENT, entries)
+    former = [(ref, before) for ref, before, _ in named if before]
+    if former:
+        db.executemany(queries.FORGET_FORMER, [(source, ref) for ref, _ in former])
+        db.executemany(
+            queries.NAME_PATIENT,
+            [(source, patient, ref, 0) for ref, before in former for patient in before.split()],
+        )
+    present = [(source, patient, ref, 1) for ref, _, now in named for patient in now.split()]
+    db.executemany(queries.NAME_PATIENT, sorted(present))
 
 
-def _relate(db: sqlite3.Connection, source: str, visits: Mapping[str, Arrival]) -> None:
-    """Let visits that stand for an order of somebody else (a newborn's for its mother's) wake her, too (F11)."""
+def _relate(db: sqlite3.Connection, source: str, visits: Mapping[str, Arrival]) -> set[str]:
+    """Let visits that stand for an order of somebody else (a newborn's for its mother's) wake her, too (F11).
+
+    Returns the refs of those visits.
+    """
     bases = _bases(db, source)
     orders = {ref: _orders_of(visit, bases) for ref, visit in visits.items()}
     listed = rows.listed({order for named in orders.values() for order in named})
-    owners = {row["ref"]: row["patients"].split() for row in db.execute(queries.OWNERS, (source, listed))}
+    owners = {row[0]: row[1].split() for row in db.execute(queries.OWNERS, (source, listed))}
     strangers = [
         (source, owner, ref)
         for ref, named in orders.items()
@@ -356,10 +397,11 @@ def _relate(db: sqlite3.Connection, source: str, visits: Mapping[str, Arrival]) 
     ]
     if strangers:
         db.executemany(queries.RELATE_PATIENT, strangers)
+    return {ref for _, _, ref in strangers}
 
 
 def _orders_of(visit: Arrival, bases: Bases) -> set[str]:
-    said = visit.body["basedOn"]
+    said = visit.body.get("basedOn")
     return {parse_reference(one, bases).local for one in (said if isinstance(said, list) else [said])} - {""}
 
 
@@ -367,18 +409,17 @@ def _named_by(db: sqlite3.Connection, source: str, page: _Page) -> set[str]:
     """Whom a page wakes: those its changed resources name or named, and those of our own Tasks."""
     if not page.wakes:
         return set()
-    patients = {patient for ref in page.wakes for patient in _values_of(page, ref)["patients"].split()}
-    listed = rows.listed(page.wakes)
-    patients |= {row["patient"] for row in db.execute(queries.FORMER_PATIENTS, (source, listed))}
+    patients = {patient for ref in page.wakes for patient in page[ref].patients.split()}
+    # What was not held before names nobody but whom it names now, and whom it was related to just now.
+    held = [ref for ref in page.wakes if ref in page.updates or ref in page.strangers]
+    if held:
+        former = db.execute(queries.FORMER_PATIENTS, (source, rows.listed(held)))
+        patients |= {row["patient"] for row in former}
     woken = set(persons.names(db, source, patients).values())
     ids = [ref.partition("/")[2] for ref in page.wakes if ref.startswith("Task/")]
     if ids:
         woken |= {row["person"] for row in db.execute(queries.TASK_PERSONS, (source, rows.listed(ids)))}
     return woken
-
-
-def _values_of(page: _Page, ref: str) -> dict[str, Any]:
-    return page.updates[ref] if ref in page.updates else page.inserts[ref]
 
 
 def _take_links(db: sqlite3.Connection, source: str, page: _Page, now: datetime) -> set[str]:
@@ -415,7 +456,7 @@ def _take_identifiers(
 def _move(db: sqlite3.Connection, source: str, found: Sequence[identified.Moved], now: datetime) -> set[str]:
     """Give resources to the patients whom their identifiers mean by now; the persons of before and now."""
     listed = rows.listed([one.ref for one in found])
-    held = {row[0]: _Row(*row[1:]) for row in db.execute(queries.HELD_OF_PAGE, (source, listed))}
+    held = _held(db, source, [one.ref for one in found])
     kept = {row["ref"]: rows.snapshot(row) for row in db.execute(queries.SNAPSHOTS, (source, listed))}
     page = _Page()
     for one in found:
@@ -435,11 +476,13 @@ def _move(db: sqlite3.Connection, source: str, found: Sequence[identified.Moved]
 
 def _moved(held: Snapshot, to: identified.Moved) -> Arrival:
     """What is held of a resource, as if it came again, with the patients whom its identifiers mean now."""
+    status = held.body.get("status")
     return Arrival(
         type=held.type,
         id=held.id,
         state=_QUARANTINED if to.left else SnapshotState.LIVE,
-        body=held.body,
+        status=status if isinstance(status, str) else None,
+        packed=dumps(held.body),
         version=held.version,
         last_updated=held.last_updated,
         digest=held.digest,
@@ -457,7 +500,12 @@ def _moved(held: Snapshot, to: identified.Moved) -> Arrival:
 
 def _bases(db: sqlite3.Connection, source: str) -> Bases:
     row = db.execute(queries.SOURCE, (source,)).fetchone()
-    return Bases(row["base_url"], rows.texts(row["aliases"])) if row else Bases("")
+    return _bases_of(row["base_url"], rows.texts(row["aliases"])) if row else NO_BASES
+
+
+@lru_cache(maxsize=64)  # parsed references are remembered by their bases
+def _bases_of(base_url: str, aliases: tuple[str, ...]) -> Bases:
+    return Bases(base_url, aliases)
 
 
 def _keep_unread(

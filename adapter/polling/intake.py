@@ -9,7 +9,7 @@ from datetime import datetime
 
 from adapter.facts.keep import Keeper, Kept, PatientByIdentifier, Unreadable
 from adapter.fhir import Answer, Entry, Page
-from adapter.fhirjson import NotJson, digest, loads
+from adapter.fhirjson import NotJson, digest, dumps, loads
 from adapter.ledger import Arrival, Named, QuarantineRow
 from adapter.model import SnapshotState
 from adapter.polling.context import PollingContext
@@ -55,23 +55,23 @@ def take_page(page: Page, type: str, sight: Sight, context: PollingContext) -> I
     """All rows of a page: what is no match is passed over, what cannot be used is set aside."""
     taken = Intake()
     for entry in page.entries:
-        if entry.mode in ("include", "outcome") or (entry.resource is None and not entry.raw):
+        if entry.mode in ("include", "outcome") or (not entry.raw and entry.resource is None):
             continue
         _take_entry(taken, entry, type, sight, context)
     return taken
 
 
 def _take_entry(taken: Intake, entry: Entry, type: str, sight: Sight, context: PollingContext) -> None:
-    id = _id_of(entry, type, context.client.bases)
-    if entry.resource is None:
-        _set_aside(taken, _why_unread(entry.raw), entry, type, id, sight, context)
-        return
+    resource = entry.resource
     try:
-        kept = context.keeper.keep(entry.resource, entry.raw, type=type)
+        if resource is None:
+            raise _why_unread(entry.raw)
+        kept = context.keeper.keep(resource, entry.raw, type=type)
     except PatientByIdentifier as fault:
         taken.arrivals.append(waiting(fault, entry.raw, sight, context.keeper))
         return
     except Unreadable as fault:
+        id = _id_of(entry, type, context.client.bases)
         _set_aside(taken, fault, entry, type, id, sight, context)
         return
     taken.arrivals.append(arrival_of(kept, sight, context.keeper))
@@ -94,11 +94,13 @@ def arrival_of(
     kept: Kept, sight: Sight, keeper: Keeper, *, in_scope: bool = True, version: str | None = None
 ) -> Arrival:
     """A kept resource as the ledger takes it; ``version`` is the ETag's, where the body names none."""
+    status = kept.body.get("status")
     return Arrival(
         type=kept.type,
         id=kept.id,
         state=kept.state,
-        body=kept.body,
+        status=status if isinstance(status, str) else None,
+        packed=kept.packed or dumps(kept.body),
         version=kept.version or version,
         last_updated=kept.last_updated,
         digest=kept.digest,
@@ -110,7 +112,6 @@ def arrival_of(
         received_seq=sight.received_seq,
         walk_seq=sight.walk_seq,
         in_scope=in_scope,
-        packed=kept.packed,
         named=Named(kept.named, "") if kept.named else None,
         identifiers=kept.identifiers,
     )
@@ -135,7 +136,8 @@ def _bare(type: str, id: str, state: SnapshotState, content: str, sight: Sight, 
         type=type,
         id=id,
         state=state,
-        body={},
+        status=None,
+        packed=b"",
         version=None,
         last_updated=None,
         digest=content,

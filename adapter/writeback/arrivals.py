@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from adapter.errors import NotFhir
 from adapter.facts.keep import PatientByIdentifier
 from adapter.fhir.answers import Answer
-from adapter.fhirjson import digest
+from adapter.fhirjson import digest, dumps
 from adapter.ledger.records import Arrival, Named
 from adapter.model import SnapshotState
 from adapter.references import NO_BASES, Bases, patients_of
@@ -119,11 +119,13 @@ def arrival(
 ) -> Arrival:
     """One resource, read or found on a page."""
     kept, named = _kept(keeper, resource, raw)
+    status = kept.body.get("status")
     return Arrival(
         type=kept.type,
         id=kept.id,
         state=kept.state,
-        body=kept.body,
+        status=status if isinstance(status, str) else None,
+        packed=dumps(kept.body),
         version=kept.version or version,
         last_updated=kept.last_updated,
         digest=kept.digest,
@@ -152,7 +154,8 @@ def tombstone(ref: str, *, date: datetime, sent_seq: int, received_seq: int) -> 
         type=kind,
         id=id,
         state=SnapshotState.DELETED,
-        body={},
+        status=None,
+        packed=b"",
         version=None,
         last_updated=None,
         digest="",

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapter.facts.times import Span, last_instant, local_day, parse_period, parse_timing, parse_when
+from adapter.facts.times import (
+    Span,
+    last_instant,
+    local_day,
+    parse_period,
+    parse_stamp,
+    parse_timing,
+    parse_when,
+)
 
 NEW_YORK = ZoneInfo("America/New_York")
 
@@ -51,6 +59,17 @@ def test_nonsense_is_absent(nonsense: object) -> None:
 def test_never_raises(text: str) -> None:
     when = parse_when(text, NEW_YORK)
     assert when is None or last_instant(when, NEW_YORK) >= when.instant
+
+
+STAMPS = st.from_regex(
+    r"20\d\d-[01]\d-[0-3]\dT[0-2]\d:[0-6]\d(:[0-6]\d(\.\d{1,7})?)?(Z|[+-]\d\d:\d\d)?", fullmatch=True
+)
+
+
+@given(st.one_of(STAMPS, st.text(max_size=30), st.none(), st.integers(), st.just("2025-12-31T24:00:00Z")))
+def test_a_stamp_is_read_as_any_time_is(value: object) -> None:
+    when = parse_when(value, UTC)
+    assert parse_stamp(value) == (when.instant if when else None)
 
 
 @pytest.mark.parametrize(("text", "end"), [

@@ -86,27 +86,10 @@ def test_a_ledger_of_the_first_schema_still_wakes_whom_a_resource_named_before(
         row = arrival("ServiceRequest/1", "Patient/b", seq=1)
         db.execute(
             queries.INSERT_SNAPSHOT,
-            {
-                "source": "ehr",
-                "ref": row.ref,
-                "type": row.type,
-                "state": "live",
-                "status": None,
-                "version": "1",
-                "digest": row.digest,
-                "kept_digest": row.kept_digest,
-                "edition": "e1",
-                "in_scope": 1,
-                "sent_seq": 1,
-                "received_seq": 2,
-                "walk_seq": 1,
-                "last_updated": None,
-                "first_seen": None,
-                "changed": None,
-                "received_at": None,
-                "patients": "Patient/b",
-                "body": "{}",
-            },
+            (
+                *("ehr", row.ref, row.type, "live", None, "1", row.digest, row.kept_digest, "e1", 1),
+                *(1, 2, 1, 2, None, None, None, None, "Patient/b", "{}"),
+            ),
         )
         named = [("ehr", "Patient/a", row.ref, 0), ("ehr", "Patient/b", row.ref, 1)]
         db.executemany(queries.NAME_PATIENT, named)

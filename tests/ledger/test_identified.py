@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapter.clock import FixedClock
+from adapter.fhirjson import dumps
 from adapter.ledger import Arrival, Ledger, Named, SourceRow
 from adapter.model import SnapshotState
 from tests.ledger.making import START, arrival, at, charts, persons, result, tombstone
@@ -68,7 +69,8 @@ def test_a_version_that_came_after_the_first_is_the_one_that_is_linked(ledger: L
     """It was set aside with its content: no other poll brings it."""
     store(ledger, order("1", one("s|1"), seq=1))
     later = order("1", one("s|1"), seq=3)
-    store(ledger, replace(later, body={**later.body, "status": "revoked"}, kept_digest="k3", digest="d3"))
+    revoked = dumps({**later.body, "status": "revoked"})
+    store(ledger, replace(later, status="revoked", packed=revoked, kept_digest="k3", digest="d3"))
     store(ledger, patient("a", "s|1", seq=5))
     held = ledger.snapshot("ehr", "ServiceRequest/1")
     assert held is not None and (held.body["status"], held.version) == ("revoked", "3")
