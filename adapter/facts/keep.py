@@ -32,7 +32,7 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-EXTRACTOR = 3  # raise it when keeping or reading of references changes: rows kept before are read again (F9)
+EXTRACTOR = 4  # raise it when keeping or reading of references changes: rows kept before are read again (F9)
 
 REASONS: Mapping[str, str] = {
     "not-a-resource": "it is no JSON object with a resourceType",
@@ -50,20 +50,15 @@ REASONS: Mapping[str, str] = {
 
 BASE_ELEMENTS: Mapping[str, frozenset[str]] = {
     "Appointment": _names(
-        "status start end created requestedPeriod serviceCategory serviceType specialty appointmentType "
-        "participant basedOn supportingInformation reasonReference identifier cancelationReason "
-        "cancellationReason"
+        "status start end created serviceType participant basedOn supportingInformation reasonReference "
+        "identifier cancelationReason cancellationReason"
     ),
     "ServiceRequest": _names(
         "status intent priority doNotPerform category code subject encounter authoredOn occurrence basedOn "
-        "replaces requisition identifier requester performer insurance"
+        "replaces requisition identifier insurance"
     ),
-    "CoverageEligibilityResponse": _names(
-        "status purpose patient serviced created request outcome insurer insurance preAuthRef identifier"
-    ),
-    "Encounter": _names(
-        "status class subject period basedOn appointment hospitalization serviceType partOf identifier"
-    ),
+    "CoverageEligibilityResponse": _names("status patient created request outcome insurance preAuthRef"),
+    "Encounter": _names("status class subject period basedOn appointment serviceType identifier"),
     "Coverage": _names(
         "status beneficiary period identifier subscriberId payor type relationship order dependent"
     ),
@@ -267,7 +262,7 @@ class Keeper:
         for key, value in resource.items():
             way = ways.get(key) or self._way(type, key)
             if way is _NAMELESS:
-                body[key] = _without_display(value, key)
+                body[key] = _without_display(value, key) if key != "insurance" else _insurances(value)
             elif way is _WHOLE:
                 body[key] = value
         body["resourceType"], body["id"] = type, resource["id"]
@@ -446,6 +441,32 @@ def _object_without_display(value: dict[str, Any], key: str) -> dict[str, Any]:
             made = dict(value) if made is value else made
             made[name] = new
     return made
+
+
+# What facts ask of an answer: which Coverage, is it in force, and of each item what it needs. Not what it pays.
+_OF_INSURANCE = _names("coverage inforce reference identifier type")
+_OF_ITEM = _names("category productOrService excluded authorizationRequired")
+
+
+def _insurances(value: Any) -> Any:
+    """The ``insurance`` of an answer without benefits and amounts; an order's is a list of references."""
+    if type(value) is not list:
+        return _without_display(value)
+    return [_insurance(one) if type(one) is dict else one for one in value]
+
+
+def _insurance(said: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: _without_display(part, name) for name, part in said.items() if name in _OF_INSURANCE}
+    items = said.get("item")
+    if type(items) is list:
+        kept["item"] = [
+            {name: part for name, part in item.items() if name in _OF_ITEM}
+            for item in items
+            if type(item) is dict
+        ]
+    elif items is not None:
+        kept["item"] = _without_display(items)
+    return kept
 
 
 def _contained(resource: Json, id: str) -> Json:

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from adapter.facts.codes import Codebook
 from adapter.facts.facts import UNSURE, Fact
+from adapter.facts.keep import Keeper, Unreadable
 from adapter.model import Known, Snapshot, SnapshotState
-from tests.facts.making import answer, coverage, facts, order, snap, visit
+from tests.facts.making import BASES, answer, coverage, facts, order, snap, visit
 
 MORNING, NOON, EVENING = (f"2025-12-10T{hour}:00:00-05:00" for hour in ("09", "12", "18"))
 CODE = {"coding": [{"system": "cpt", "code": "73721"}]}
@@ -27,8 +29,24 @@ def updated(body: dict[str, Any], hour: int) -> Snapshot:
 
 
 def about(name: str, *held: Any, on: str = "Coverage/c", **more: Any) -> Fact:
-    found = facts(coverage(), *held, **more)
-    return found.fact(name, found.chart.snapshots[on])
+    """A fact; what is kept of the resources says the same as the whole ones."""
+    found, trimmed = (facts(coverage(), *bodies, **more) for bodies in (held, map(kept, held)))
+    fact = found.fact(name, found.chart.snapshots[on])
+    assert trimmed.fact(name, trimmed.chart.snapshots[on]) == fact
+    return fact
+
+
+def kept(held: Any) -> Any:
+    """A resource as the ledger holds it; what could never be stored stays as it is."""
+    body = held.body if isinstance(held, Snapshot) else held
+    try:
+        trimmed = KEEPER.keep(body).body
+    except Unreadable:
+        return held
+    return structs.replace(held, body=trimmed) if isinstance(held, Snapshot) else trimmed
+
+
+KEEPER = Keeper({}, bases=BASES)
 
 
 def inforce(*held: Any) -> object:

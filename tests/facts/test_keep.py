@@ -59,6 +59,19 @@ def test_keeps_what_facts_and_rules_name_and_drops_the_rest() -> None:
     assert kept.state is SnapshotState.LIVE
 
 
+def test_what_a_payer_pays_is_nobodys_business_here() -> None:
+    """Of an answer is kept what it says of authorization and exclusion, not the benefits and their amounts."""
+    money = {"benefit": [{"type": {"text": "copay"}, "allowedMoney": {"value": 20, "currency": "USD"}}]}
+    item = {"category": {"coding": [{"code": "30"}]}, "excluded": False, "authorizationRequired": True}
+    said = {"coverage": {"reference": "Coverage/c"}, "inforce": True}
+    whole = answer("1", insurance=[{**said, "item": [{**item, **money}], "benefitPeriod": {"start": "2025"}}])
+    assert keeper.keep(whole).body["insurance"] == [{**said, "item": [item]}]
+    dearer = answer("1", insurance=[{**said, "item": [item], "benefitPeriod": {"start": "2026"}}])
+    assert keeper.keep(whole).kept_digest == keeper.keep(dearer).kept_digest  # and its changes wake nobody
+    named = Keeper({"CoverageEligibilityResponse": frozenset({"insurance"})}, bases=BASES)
+    assert named.keep(whole).body["insurance"] == whole["insurance"]  # a rule that names it has the whole
+
+
 def test_names_of_people_are_not_kept() -> None:
     amy = {"reference": "Patient/p", "display": "Amy Shaw"}
     named = visit(participant=[{"actor": amy, "status": "accepted"}, {"actor": {"display": "Fred"}}])
