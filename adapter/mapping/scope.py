@@ -55,9 +55,12 @@ class Freshness(NamedTuple):
         focus = self.focus
         if type == focus.type and focus.walk_seq and known.seq >= focus.walk_seq:
             return True
-        received = focus.received_at
-        after = received is None or (known.at is not None and known.at >= received.replace(microsecond=0))
-        return after and known.seq > focus.received_seq
+        if known.seq <= focus.received_seq:
+            return False
+        received, at = focus.received_at, known.at
+        return received is None or (
+            at is not None and (at >= received or at >= received.replace(microsecond=0))
+        )
 
 
 @dataclass(slots=True)

@@ -202,9 +202,8 @@ class Screens:
         return max(told) if len(told) == len(fact.records) else None
 
     def _is_known(self, types: frozenset[str], focus: Snapshot) -> bool:
-        chart = self._facts.chart
-        freshness = Freshness(focus, chart.now)
-        return all([freshness.holds(type, chart.known.get(type, UNKNOWN_TYPE)) for type in types])
+        known, freshness = self._facts.chart.known, Freshness(focus, self._facts.chart.now)
+        return all([freshness.holds(type, known.get(type, UNKNOWN_TYPE)) for type in types])
 
     def applies(self, rule: Rule, focus: Snapshot, ask: Callable[[], Verdict]) -> Verdict:
         """The verdict of ``applies``: rules of one file share it, and one that reads no fact is asked once a focus."""
