@@ -301,7 +301,7 @@ class Deciding:
         return self.now < until
 
     def _hold(self, task: Task, why: str) -> None:
-        if task.hold == why:
+        if task.hold == why and task.marked_at is not None:  # not on the Task: who adopts it counts from now
             return
         before = task.held_status or task.status.value
         new = replace(task, hold=why, held_status=before, status=TaskStatus.ON_HOLD, marked_at=self.now)
@@ -438,7 +438,7 @@ class Deciding:
         return bool(causes & _OWN_SIDE) and not causes & RELEASED
 
     def _mark(self, task: Task, mark: str, why: str) -> None:
-        if task.mark != mark:
+        if task.mark != mark or task.marked_at is None:  # since when is not on the Task that was adopted
             self._changed(task, replace(task, mark=mark, marked_at=self.now), EventKind.MARKED, why)
 
     def _end(self, task: Task, kind: EventKind, by: str, why: str, face: Finding | None) -> None:

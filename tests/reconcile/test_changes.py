@@ -367,6 +367,26 @@ def test_death_marks_started_work_and_never_closes_it() -> None:
     assert kinds(decide(held, finding(), guard=dead)) == ["marked"]
 
 
+def test_started_work_of_an_older_ledger_closes_two_days_after_it_was_adopted() -> None:
+    """Its mark stands on the Task, since when does not: neither a fault nor a mark without end (F16)."""
+    change = {"satisfied": Tri.YES}
+    held = started(opened())
+    held = after(held, decide(held, finding(**change)))
+    held = replace(held, tasks=(replace(only(held), marked_at=None, touched_at=None),))
+    held = after(held, decide(held, finding(**change)))
+    assert (only(held).mark, only(held).marked_at) == ("evidence", held.now)
+    assert kinds(decide(replace(held, now=NOW + timedelta(days=3)), finding(**change))) == ["completed"]
+
+
+def test_a_death_that_an_older_ledger_adopts_withdraws_the_next_business_day() -> None:
+    dead = PatientGuard(state="deceased", blocks="deceased", withdraw="deceased")
+    held = opened()
+    held = after(held, decide(held, finding(), guard=dead))
+    held = replace(held, tasks=(replace(only(held), marked_at=None),))
+    held = after(held, decide(held, finding(), guard=dead))
+    assert kinds(decide(replace(held, now=NOW + timedelta(days=2)), finding(), guard=dead)) == ["withdrawn"]
+
+
 # --- properties
 
 TRIS = st.sampled_from(list(Tri))
