@@ -514,6 +514,8 @@ class Deciding:
         if self.guard.withdraw:
             self._deceased(task)
             return
+        if task.hold == "deceased" and self.guard.state == "alive":
+            self._resume(task)  # whatever its rule does: nobody else would say that the death was a mistake
         snapshot = self.chart.snapshots.get(task.focus)
         if snapshot is None or task.rule not in self.rules:
             return  # not stored, or the rule is gone: unknown; only a person ends it

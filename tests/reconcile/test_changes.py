@@ -367,6 +367,16 @@ def test_death_marks_started_work_and_never_closes_it() -> None:
     assert kinds(decide(held, finding(), guard=dead)) == ["marked"]
 
 
+def test_a_death_by_mistake_is_undone_though_the_rule_is_paused() -> None:
+    """Or gone, or silent: else the task stays on hold, and the next mistake withdraws it at once."""
+    dead = PatientGuard(state="deceased", blocks="deceased", withdraw="deceased")
+    held = opened()
+    held = after(held, decide(held, guard=dead, rules=frozenset()))
+    assert only(held).hold == "deceased"
+    undone = after(held, decide(held, rules=frozenset()))
+    assert (only(undone).status, only(undone).hold) == (TaskStatus.REQUESTED, "")
+
+
 def test_started_work_of_an_older_ledger_closes_two_days_after_it_was_adopted() -> None:
     """Its mark stands on the Task, since when does not: neither a fault nor a mark without end (F16)."""
     change = {"satisfied": Tri.YES}
