@@ -59,7 +59,12 @@ def _without(copy: Path, number: int, edit: Edit, tests: tuple[str, ...]) -> str
 
 
 def _red(copy: Path, tests: tuple[str, ...]) -> str:
-    environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(copy),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "BATON_SHRINK": "0",
+    }
     done = subprocess.run(
         [
             sys.executable,

@@ -147,6 +147,24 @@ def test_f18_a_lost_write_is_written_again_and_no_person_deleted_it(waiting: Hos
     assert town.there(lost)["status"] == "requested" and town.only().open
 
 
+def test_f18_a_lost_write_of_the_newest_task_is_no_deletion(waiting: Hospital) -> None:
+    """It is the one that each walk has to bring back; the others are still there."""
+    town = waiting
+    for number in range(2, 5):
+        town.ehr.put(patient(f"p{number}"))
+        town.ehr.put(order(f"o{number}", f"p{number}"))
+        town.sync(passing=HOUR)
+    town.good()
+    newest = town.tasks()[-1]
+    assert town.ledger.walk("general", "Task").anchor_ref == f"Task/{newest.id}"
+    naming = [f"CarePlan/{p['id']}" for p in town.ehr.all("CarePlan") if newest.id in str(p["activity"])]
+    town.ehr.restore(_without(town.ehr.snapshot(), f"Task/{newest.id}", *naming))
+    town.sync(passing=HOUR)
+    town.sync(passing=HOUR)
+    assert town.there(newest)["status"] == "requested"
+    assert all(task.open for task in town.tasks())
+
+
 def _without(state: State, *refs: str) -> State:
     left = copy.deepcopy(state)
     for ref in refs:
