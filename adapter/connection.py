@@ -112,8 +112,9 @@ class Connection:
         )
 
     def _polled(self, result: PollResult, mine: SourceReport) -> None:
-        mine.polled[result.type] = result.received
-        mine.changed[result.type] = result.changed
+        """Take in a walk; a type may be walked a second time, for looks that lack it."""
+        mine.polled[result.type] = mine.polled.get(result.type, 0) + result.received
+        mine.changed[result.type] = mine.changed.get(result.type, 0) + result.changed
         mine.quarantined += result.quarantined
         mine.errors += result.errors
         mine.notes += result.notes
@@ -210,10 +211,12 @@ class Connection:
         name = self.settings.name
         progress(f"{name}: looking")
         unread: set[str] = set()
-        evidence = Evidence(self.context, self._patients)
+        evidence = Evidence(self.context, self._patients, self._poller)
         looked = self._reconciler(unread, evidence).run(
             self.now, told=lambda done: progress(f"{name}: looking", done, max(people, done))
         )
+        for result in evidence.walked.values():
+            self._polled(result, mine)
         mine.failed = mine.failed or bool(evidence.unread)
         evidence.ask_again()
         mine.blind += sorted(set(self.ledger.refused_reads(name)) - set(mine.blind))

@@ -2,10 +2,14 @@
 
 It counts as absence only if all pages came, without warnings, and they answer the question that was asked
 (F64): silently narrower scopes and cut lists answer 200, too.
+
+A type that is polled is asked for so where its walk began before something that a look has to judge (F3). Where
+many looks lack the same type, its walk is made once more instead: it answers them all.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -13,7 +17,11 @@ from adapter.errors import AccessRefused, NotFhir, NotFound, Rejected, ServerErr
 from adapter.polling.context import PollingContext
 from adapter.polling.intake import Intake, Sight, sight_of, take_page
 from adapter.polling.patients import PatientReader
+from adapter.polling.poller import Poller
 from adapter.polling.reader import Reader, Sighting, reason_of
+from adapter.polling.result import PollResult
+
+LEAST_READS = 10  # of a polled type for single patients, before its walk is made once more
 
 _UNREAD = "a row cannot be read"
 
@@ -35,16 +43,23 @@ class ReadReport:
 
 
 class Evidence:
-    """Reads types for patients at one source.
+    """Reads types for patients at one source; made for one run of looks.
 
     ``unread`` are the patients of whom a read failed for the time being: nothing else would wake them again.
+    ``walked`` are the walks that were made once more; without a ``poller`` there are none.
     """
 
-    def __init__(self, context: PollingContext, patients: PatientReader | None = None) -> None:
+    def __init__(
+        self, context: PollingContext, patients: PatientReader | None = None, poller: Poller | None = None
+    ) -> None:
         self._context = context
         self._reader = Reader(context)
         self._patients = patients or PatientReader(context)
+        self._poller = poller
+        self._reads: Counter[str] = Counter()
+        self._answered: dict[str, set[str]] = {}  # type → whom its second walk has answered
         self.unread: set[str] = set()
+        self.walked: dict[str, PollResult] = {}
 
     def read_for(self, patient: str, type: str, *, held: Iterable[str] = ()) -> ReadReport:
         """Read all of a type for "Patient/id", store it, and record as of when absence may be believed.
@@ -62,6 +77,8 @@ class Evidence:
                 report = self._patient(patient)
             case "Task":
                 report = self._own_tasks(patient)
+            case _ if not held and self._answered_by_walk(patient, type):
+                return ReadReport(patient, type, True)
             case _:
                 report = self._read(patient, type, held)
         if report.passing:
@@ -81,6 +98,31 @@ class Evidence:
         if self.unread:
             self._context.ledger.request(self._context.source, sorted(self.unread), "unread")
             self.unread.clear()
+
+    def _answered_by_walk(self, patient: str, type: str) -> bool:
+        """Whether the type's second walk answers for a patient, whom it answers once: who lacks the type still,
+        or again, is asked for alone.
+
+        Single reads come first, as many as the walk had pages when it was last made: so both together cost at
+        most twice what the better of them would have.
+        """
+        if self._poller is None or type not in self._context.polled:
+            return False
+        if type not in self.walked:
+            self._reads[type] += 1
+            if self._reads[type] <= max(LEAST_READS, self._poller.pages[type]) or not self._walks(type):
+                return False
+            self.walked[type] = self._poller.poll(type)
+        answered = self._answered.setdefault(type, set())
+        if not self.walked[type].complete or patient in answered:
+            return False
+        answered.add(patient)
+        return True
+
+    def _walks(self, type: str) -> bool:
+        """Whether a walk can tell of absence: it came through before, and no filter hides anything."""
+        row = self._context.ledger.walk(self._context.source, type)
+        return row.known_at is not None and not (row.bounded or row.blind or row.declared_none)
 
     def _read(self, patient: str, type: str, held: Iterable[str]) -> ReadReport:
         try:

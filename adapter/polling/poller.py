@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -32,6 +33,8 @@ class Poller:
     Args:
         context: the source's means.
         strategy: makes the strategy of a type from its filters.
+
+    ``pages`` says how many the last poll of each type had.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Poller:
         self._reader = Reader(context)
         self._anchors = AnchorCheck(context, self._reader)
         self._deletes = Deletes(context, self._reader)
+        self.pages: Counter[str] = Counter()
 
     def poll(self, type: str) -> PollResult:
         """Walk one type from its watermark.
@@ -59,6 +63,7 @@ class Poller:
             self._end(walker)
         except ServerError as fault:
             self._failed(walker, fault)
+        self.pages[type] = result.pages
         return result
 
     def declare_none(self, type: str) -> None:

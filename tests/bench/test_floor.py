@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
+import pytest
 
 from adapter.model import POLLED
+from adapter.polling import evidence
 from tests.bench.baton import configure, opened, passed
 from tests.bench.floor import Floor
 from tests.bench.pages import serving
@@ -26,3 +30,23 @@ def test_floor_and_baton_find_as_many_tasks_on_the_same_pages(tmp_path: Path) ->
         report = passed(app)
         assert sum(report.sources[0].changed.values()) == 10, "each change is seen, and nothing else"
         floor.close()
+
+
+def test_a_second_walk_decides_what_single_reads_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    received, found = [], []
+    with serving(2000) as pages, ExitStack() as open_ones:
+        apps = []
+        for least in (1, 10**9):
+            folder = tmp_path / str(least)
+            folder.mkdir()
+            apps.append((least, open_ones.enter_context(opened(configure(folder, pages.base_url)))))
+            passed(apps[-1][1])
+        httpx.post(f"{pages.root}/change/100")
+        for least, app in apps:
+            monkeypatch.setattr(evidence, "LEAST_READS", least)
+            received.append(sum(passed(app).sources[0].polled.values()))
+            found.append(Counter((t.patient, t.rule, t.focus, t.status) for t in app.ledger.tasks()))
+    assert received[0] > received[1], "the first one has walked once more"
+    assert found[0] == found[1] and found[0]

@@ -11,6 +11,8 @@ from adapter.clock import FixedClock
 from adapter.ledger import as_set
 from adapter.model import Chart, Event, EventKind, Known, SnapshotState, SourceFacts, Task
 from adapter.polling import Budget, Evidence, OpenWork, PatientReader
+from adapter.polling.evidence import LEAST_READS
+from adapter.polling.result import PollResult
 from tests.polling.bench import START, Bench, order, patient, visit
 
 
@@ -270,6 +272,66 @@ def test_held_evidence_that_does_not_come_back_is_looked_up(bench: Bench) -> Non
     done = evidence.read_for("Patient/p1", "DiagnosticReport", held=["DiagnosticReport/r1"])
     assert done.complete
     assert chart(bench).snapshots["DiagnosticReport/r1"].state is SnapshotState.DELETED
+
+
+def many_orders(bench: Bench, number: int = 30) -> list[str]:
+    for place in range(number):
+        bench.server.put(order(f"o{place}", f"p{place}"))
+    bench.good()
+    bench.tick()
+    bench.server.clear_requests()
+    return [f"Patient/p{place}" for place in range(number)]
+
+
+def searches(bench: Bench) -> list[str]:
+    """The queries of all searches since the last time; those for one patient hold "patient"."""
+    found = [request.query for request in bench.server.sent("GET", "ServiceRequest")]
+    bench.server.clear_requests()
+    return found
+
+
+def test_many_who_lack_a_polled_type_are_answered_by_its_second_walk(bench: Bench) -> None:
+    people = many_orders(bench)
+    first = known(bench, "ServiceRequest", people[-1])
+    evidence = Evidence(bench.context, poller=bench.poller)
+    assert all(evidence.read_for(person, "ServiceRequest").complete for person in people)
+    asked = searches(bench)
+    assert len([url for url in asked if "patient=" in url]) == LEAST_READS
+    assert len(asked) < len(people)
+    later = known(bench, "ServiceRequest", people[-1])
+    assert later.seq > first.seq and later.at == bench.clock.now()
+    assert evidence.read_for(people[-1], "ServiceRequest").complete
+    assert ["patient=" in url for url in searches(bench)] == [True], "who lacks it still is asked for alone"
+
+
+def test_a_walk_that_filters_or_fails_answers_nobody(bench: Bench) -> None:
+    people = many_orders(bench)
+    bench.change(since={"ServiceRequest": START - timedelta(days=30)})
+    bench.good()
+    bench.server.clear_requests()
+    evidence = Evidence(bench.context, poller=bench.poller)
+    assert all(evidence.read_for(person, "ServiceRequest").complete for person in people)
+    assert len(searches(bench)) == len(people) and not evidence.walked
+    bench.change(since={})
+    bench.good()
+    bench.server.clear_requests()
+    evidence = Evidence(bench.context, poller=bench.poller)
+
+    def garbled(type: str) -> PollResult:
+        return PollResult("ehr", type, errors=["no FHIR"])
+
+    bench.poller.poll = garbled  # type: ignore[method-assign]
+    assert all(evidence.read_for(person, "ServiceRequest").complete for person in people)
+    assert len(searches(bench)) == len(people) and evidence.walked
+
+
+def test_a_long_walk_is_not_made_for_a_few(bench: Bench) -> None:
+    people = many_orders(bench, 200)
+    evidence = Evidence(bench.context, poller=bench.poller)
+    pages = bench.poller.pages["ServiceRequest"]
+    assert pages > LEAST_READS
+    assert all(evidence.read_for(person, "ServiceRequest").complete for person in people[: pages + 5])
+    assert len([url for url in searches(bench) if "patient=" in url]) == pages
 
 
 def test_the_patient_itself_can_be_asked_for(bench: Bench) -> None:
