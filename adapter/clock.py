@@ -6,7 +6,6 @@ scenario files and a server's own time can stand in for the machine's.
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -155,10 +154,11 @@ class Sequence:
     """
 
     def __init__(self, start: int = 0) -> None:
-        self._numbers = itertools.count(start + 1)  # next() on it is atomic in CPython
+        self._lock = threading.Lock()
         self.last = start
 
     def next(self) -> int:
         """The next number, never given before."""
-        self.last = next(self._numbers)
-        return self.last
+        with self._lock:
+            self.last += 1
+            return self.last

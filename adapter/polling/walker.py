@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
+from functools import partial
 from urllib.parse import parse_qsl, urlsplit
 
 from adapter.collecting import rare_collections
@@ -20,6 +21,7 @@ from adapter.fhir import Page
 from adapter.ledger import Arrival, QuarantineRow, WalkRow
 from adapter.model import Snapshot, SnapshotState
 from adapter.polling import walk as walks
+from adapter.polling.ahead import Ahead
 from adapter.polling.anchor import regressed
 from adapter.polling.context import PollingContext
 from adapter.polling.intake import Intake, Sight, fresh_quarantine, sight_of, take_page
@@ -66,8 +68,8 @@ class Walker:
     unseen: set[str] = field(default_factory=set)
     _breaks: int = 0
     _probed: bool = False
-    _stamps: list[datetime | None] = field(default_factory=list)
     _why: str = ""
+    _ahead: Ahead = field(default_factory=Ahead)
 
     @property
     def type(self) -> str:
@@ -79,8 +81,11 @@ class Walker:
         Raises:
             ServerError: the walk ends here, incomplete; what was stored stays.
         """
-        with rare_collections():
-            self._run()
+        try:
+            with rare_collections():
+                self._run()
+        finally:
+            self._ahead.close()
 
     def _run(self) -> None:
         windows = deque(walks.plan(self.asked_from, self.context.now(), self.place, self.context.page_size))
@@ -136,7 +141,7 @@ class Walker:
             raise NotFhir(f"the pages of {self.type} break again and again")
         if safe is not None and safe > (window.lo or EARLIEST):
             if end is _End.CUT:
-                self._keep_walk(self._moved(safe))
+                self.row = self._moved(safe)  # stored with the next page
             return [replace(window, lo=safe, tries=0)]
         return self._expired(window) if end is _End.EXPIRED else self._poisoned(window)
 
@@ -192,7 +197,10 @@ class Walker:
     # --- pages
 
     def _read(self, window: Window) -> tuple[_End, datetime | None]:
-        """Read a window: how it ended, and how far its rows came in order."""
+        """Read a window: how it ended, and how far its rows came in order.
+
+        What comes next is known before a page is stored, and is asked for meanwhile.
+        """
         safe: datetime | None = None
         links: set[str] = set()
         contents: set[int] = set()
@@ -207,39 +215,57 @@ class Walker:
                     return _End.EXPIRED, safe  # in circles (F74): shorter windows may still fit
                 contents.add(content)
                 order = order or Order(walks.cap_of(self._begun(page), self.overlap_s))
-                safe = self._take(page, order)
+                long = len(contents) >= self.context.long_pages
+                if page.next is not None and not long and not _counts_rows(page.next):
+                    self._look_ahead(page, window, None)  # it will be followed, whatever the page holds
+                taken, sight = self._taken(page)
+                safe = order.page(taken.stamps)
+                cut = self._cut(page, taken.stamps, window, safe if long else None)
+                self._look_ahead(page, window, cut)
+                self._store(taken, self._moved(safe), sight)
                 if page.next is None:
                     return _End.DONE, safe
+                if cut is not None:
+                    return _End.CUT, cut
                 links.add(page.next)
-                if (last := self._asked_anew(page, window)) is not None:
-                    return _End.CUT, last
-                if len(contents) >= self.context.long_pages and safe and safe > (window.lo or EARLIEST):
-                    return _End.CUT, safe
-                page = self.context.follow(page.next)
+                page = self._ahead.answer(page.next, partial(self.context.follow, page.next))
         except PageExpired:
             return _End.EXPIRED, safe
         except NotFhir as fault:
             self._why = str(fault)
             return _End.POISON, safe
 
-    def _asked_anew(self, page: Page, window: Window) -> datetime | None:
-        """Where a next link counts rows, the stamp to ask from instead of following it; None to follow.
+    def _look_ahead(self, page: Page, window: Window, cut: datetime | None) -> None:
+        """Ask for what is read next: the page that follows, or the window that begins at the cut."""
+        if page.next is None or self.suspect:
+            return
+        if cut is None:
+            self._ahead.ask(page.next, partial(self.context.follow, page.next))
+        elif not self.place.span_s:  # else the window may be cut shorter
+            rest = replace(window, lo=cut, tries=0)
+            self._ahead.ask(rest, partial(self._search, rest))
 
-        A row of an earlier page that is updated meanwhile moves to the end, and everything behind it one place
-        forward: the next page by number would pass over a row that no later poll asks for.
+    def _search(self, window: Window) -> Page:
+        return self.context.search_page(self.type, self.strategy.params(window))
+
+    def _cut(
+        self, page: Page, stamps: list[datetime | None], window: Window, safe: datetime | None
+    ) -> datetime | None:
+        """The stamp to go on from with another search instead of following the link; None to follow it.
+
+        ``safe`` is how far the rows of a search that has become long came in order.
         """
-        if page.next is None or not _counts_rows(page.next):
+        if page.next is None:
             return None
-        known = [stamp for stamp in self._stamps if stamp is not None]
-        if len(known) < len(self._stamps) or not known or known != sorted(known) or known[0] == known[-1]:
-            return None  # no order, or all in one instant: there is no stamp to go on from
-        return known[-1] if known[-1] > (window.lo or EARLIEST) else None
+        if (last := _asked_anew(page.next, stamps, window)) is not None:
+            return last
+        return safe if safe and safe > (window.lo or EARLIEST) else None
 
     def _first(self, window: Window) -> Page:
         """The window's first page; the strategy may have to give up a sort key for it."""
         while True:
             try:
-                page = self.context.search_page(self.type, self.strategy.params(window))
+                page = self._ahead.answer(window, partial(self._search, window))
             except Rejected as fault:
                 if not self.strategy.simpler(fault.issues):
                     raise
@@ -255,8 +281,8 @@ class Walker:
                 self.place.deletes = walks.cap_of(self.began, self.overlap_s)
         return self.began
 
-    def _take(self, page: Page, order: Order) -> datetime | None:
-        """Store one page with the walk's place, in one transaction."""
+    def _taken(self, page: Page) -> tuple[Intake, Sight]:
+        """What a page holds, as it is to be stored."""
         if page.warnings:
             codes = "; ".join(issue.safe() for issue in page.warnings)
             raise Rejected(f"the search of {self.type} came with warnings and cannot be trusted: {codes}")
@@ -265,12 +291,10 @@ class Walker:
         taken = take_page(page, self.type, sight, context)
         taken.arrivals = self._in_bounds(taken.arrivals)
         self._watch(taken)
-        self._stamps = taken.stamps
-        safe = order.page(taken.stamps)
-        self._store(taken, self._moved(safe), sight)
-        return safe
+        return taken, sight
 
     def _store(self, taken: Intake, row: WalkRow, sight: Sight) -> None:
+        """Store one page with the walk's place, in one transaction."""
         context, result = self.context, self.result
         fresh = fresh_quarantine(taken.quarantine, self.known_quarantine)
         stored = context.ledger.store(
@@ -309,7 +333,8 @@ class Walker:
 
     def _watch(self, taken: Intake) -> None:
         """What a page tells beside its rows: the anchor, the newest row, rows that came late."""
-        self.unseen.difference_update(taken.refs())
+        if self.unseen:
+            self.unseen.difference_update(taken.refs())
         for arrival in live(taken.arrivals):
             stamp = arrival.last_updated
             if stamp is None:
@@ -321,7 +346,8 @@ class Walker:
                 self.anchor_seen = True
                 if regressed(self.anchor, arrival, self.overlap_s):
                     self.suspect = "its newest row came back older"
-        self.anchor_seen |= any(a.ref == self.row.anchor_ref for a in taken.arrivals)
+        if self.row.anchor_ref and not self.anchor_seen:
+            self.anchor_seen = self.row.anchor_ref in taken.refs()
         self._measure(taken.arrivals)
 
     def _measure(self, arrivals: Sequence[Arrival]) -> None:
@@ -335,6 +361,20 @@ class Walker:
             before = held.get(arrival.ref)
             if before is None or not _same_version(before, arrival):
                 self.lateness = max(self.lateness, walks.late_by(known, arrival.last_updated))
+
+
+def _asked_anew(link: str, stamps: list[datetime | None], window: Window) -> datetime | None:
+    """Where a next link counts rows, the stamp to ask from instead of following it; None to follow.
+
+    A row of an earlier page that is updated meanwhile moves to the end, and everything behind it one place
+    forward: the next page by number would pass over a row that no later poll asks for.
+    """
+    if not _counts_rows(link):
+        return None
+    known = [stamp for stamp in stamps if stamp is not None]
+    if len(known) < len(stamps) or not known or known != sorted(known) or known[0] == known[-1]:
+        return None  # no order, or all in one instant: there is no stamp to go on from
+    return known[-1] if known[-1] > (window.lo or EARLIEST) else None
 
 
 def _counts_rows(link: str) -> bool:

@@ -1,7 +1,12 @@
-"""Where the time of a pass goes: own time of each stage, measured by wrapping the calls that are its borders."""
+"""Where the time of a pass goes: own time of each stage, measured by wrapping the calls that are its borders.
+
+By the wall clock, and in the thread that makes the pass: the next page, which comes in another one meanwhile, counts
+only as long as it is waited for.
+"""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -15,9 +20,11 @@ import adapter.reconcile.reconciler as reconciler
 from adapter.facts.keep import Keeper
 from adapter.fhir.exchange import Exchange
 from adapter.ledger import Ledger
+from adapter.polling.ahead import Ahead
 
 BORDERS: tuple[tuple[Any, str, str], ...] = (
     (Exchange, "send", "HTTP"),
+    (Ahead, "answer", "HTTP"),
     (client, "decode_bundle", "parse the page"),
     (Keeper, "keep", "keep and hash"),
     (walker, "take_page", "arrivals"),
@@ -39,6 +46,7 @@ class Stages:
         self.seconds: dict[str, float] = defaultdict(float)
         self._stack: list[str] = []
         self._since = 0.0
+        self._thread = 0
 
     @contextmanager
     def measured(self) -> Iterator[None]:
@@ -47,6 +55,7 @@ class Stages:
         stages = {(id(owner), name): stage for owner, name, stage in BORDERS}
         for owner, name, _ in held:
             setattr(owner, name, self._timed(stages[id(owner), name], getattr(owner, name)))
+        self._thread = threading.get_ident()
         self._enter(REST)
         try:
             yield
@@ -84,6 +93,8 @@ class Stages:
 
     def _timed(self, stage: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*args: Any, **more: Any) -> Any:
+            if threading.get_ident() != self._thread:
+                return call(*args, **more)
             self._enter(stage)
             try:
                 return call(*args, **more)
