@@ -123,6 +123,8 @@ SNAPSHOTS = """
     SELECT source, ref, state, body, version, last_updated, digest, kept_digest, edition, first_seen, changed,
            received_at, sent_seq, received_seq, walk_seq, in_scope, patients
     FROM snapshots WHERE source = ? AND ref IN (SELECT value FROM json_each(?))"""
+RECEIVED_AT = """
+    SELECT ref, received_at FROM snapshots WHERE source = ? AND ref IN (SELECT value FROM json_each(?))"""
 # "+ref", "+key": sorted afterwards. In the order of an index that begins with the source, SQLite would read every
 # row of the source to find a few.
 INVENTORY = """

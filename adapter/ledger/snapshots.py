@@ -158,6 +158,12 @@ class Snapshots(Core):
             found = db.execute(queries.SNAPSHOTS, (source, rows.listed(refs)))
             return {row["ref"]: rows.snapshot(row) for row in found}
 
+    def received_at(self, source: str, refs: Iterable[str]) -> dict[str, datetime | None]:
+        """When what is held of ``refs`` was received; what is not held is left out."""
+        with self._reading() as db:
+            found = db.execute(queries.RECEIVED_AT, (source, rows.listed(refs)))
+            return {row[0]: rows.time(row[1]) for row in found}
+
     def inventory(self, source: str, type: str) -> list[Held]:
         """Version and digest of everything held of a type."""
         with self._reading() as db:

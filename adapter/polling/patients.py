@@ -125,12 +125,8 @@ class PatientReader:
     def _stale(self, refs: list[str]) -> list[str]:
         context, limit = self._context, self._context.now() - FRESH
         unread = [ref for ref in refs if self._read_at.get(ref, limit) <= limit]
-        held = context.ledger.snapshots(context.source, unread)
-        return [
-            ref
-            for ref in unread
-            if ref not in held or (held[ref].received_at or limit) <= limit or ref in self._read_at
-        ]
+        held = context.ledger.received_at(context.source, unread)
+        return [ref for ref in unread if (held.get(ref) or limit) <= limit or ref in self._read_at]
 
     def _read(self, refs: list[str], report: PatientsReport) -> list[str]:
         """Read and store; the Patients that these are linked to."""
