@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from adapter.ledger import persons, queries, rows
 from adapter.ledger.core import Core
@@ -22,54 +23,98 @@ class _Read:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one reading of the ledger knows of some persons; each chart is made when it is asked for.
+
+    A page of persons parsed at once costs twice what one after the other does: a chart that is let go before the
+    next one is made is made in the memory that is still warm.
+    """
+
+    source: SourceFacts
+    now: datetime
+    edition: str
+    people: Mapping[str, tuple[str, ...]]
+    refs: Mapping[str, Mapping[str, None]]
+    snapshots: Mapping[str, tuple[Any, ...]]  # rows by ref
+    tasks: Mapping[str, list[Task]]
+    plans: Mapping[str, list[Plan]]
+    walked: Mapping[str, Known]
+    reads: Mapping[str, Mapping[str, _Read]]
+    written: Mapping[str, frozenset[str]]
+    attempts: Mapping[str, tuple[str, ...]]
+
+    def chart(self, request: Request) -> Chart:
+        """The chart of one of the persons who were read.
+
+        Raises:
+            NotJson: where the body of a row is damaged.
+        """
+        person = request.person
+        tasks, patients = self.tasks.get(person, []), self.people[person]
+        return Chart(
+            source=self.source,
+            person=person,
+            patients=patients,
+            snapshots=_snapshots(self.snapshots, self.refs[person]),
+            known=_known(self.walked, self.reads, patients),
+            tasks=tuple(tasks),
+            plans=tuple(self.plans.get(person, ())),
+            now=self.now,
+            edition=self.edition,
+            request=request,
+            written=_of_tasks(self.written, tasks),
+            attempts={key: self.attempts[key] for key in _targets(tasks) if key in self.attempts},
+        )
+
+
 class Charts(Core):
     """The part of the ledger that looks read from."""
 
     def charts(
         self, requests: Sequence[Request], facts: SourceFacts, now: datetime, edition: str = ""
     ) -> list[Chart]:
-        """One chart per request, all of them of the source that ``facts`` describes.
+        """One chart per request, as :meth:`reading` has them."""
+        reading = self.reading(requests, facts, now, edition)
+        return [reading.chart(request) for request in requests]
 
-        In it: every snapshot that names one of the person's patients now or did in the version before, the
+    def reading(
+        self, requests: Sequence[Request], facts: SourceFacts, now: datetime, edition: str = ""
+    ) -> Reading:
+        """What the charts of some persons are made of, all of the source that ``facts`` describes.
+
+        In a chart: every snapshot that names one of the person's patients now or did in the version before, the
         Patients themselves, and whatever its tasks hang on, whomever that names by now: their own Task, and
-        of open ones focus, basedOn and evidence. ``charts`` reads one state of the ledger; the commit
-        compares (F14).
+        of open ones focus, basedOn and evidence. This reads one state of the ledger; the commit compares (F14).
         """
         with self._reading() as db:
-            return _charts(db, requests, facts, now, edition)
+            return _read(db, requests, facts, now, edition)
 
 
-def _charts(
+def _read(
     db: sqlite3.Connection, requests: Sequence[Request], facts: SourceFacts, now: datetime, edition: str
-) -> list[Chart]:
+) -> Reading:
     source = facts.name
     people = persons.members(db, source, [request.person for request in requests])
     everyone = [patient for group in people.values() for patient in group]
     tasks, refs = _tasks(db, source, people)
     _patient_refs(db, source, people, refs)
-    snapshots = _snapshots(db, source, refs)
-    plans = _plans(db, source, people)
-    walks = [rows.walk(row) for row in db.execute(queries.WALKS, (source,))]
-    reads = _reads(db, source, everyone)
     targets = [f"Task/{task.id}" for group in tasks.values() for task in group]
-    written, attempts = written_values(db, targets), lost_attempts(db, targets)
-    return [
-        Chart(
-            source=facts,
-            person=request.person,
-            patients=people[request.person],
-            snapshots={ref: snapshots[ref] for ref in refs[request.person] if ref in snapshots},
-            known=_known(walks, reads, people[request.person]),
-            tasks=tuple(tasks[request.person]),
-            plans=tuple(plans[request.person]),
-            now=now,
-            edition=edition,
-            request=request,
-            written=_of_tasks(written, tasks[request.person]),
-            attempts={key: attempts[key] for key in _targets(tasks[request.person]) if key in attempts},
-        )
-        for request in requests
-    ]
+    walks = [rows.walk(row) for row in db.execute(queries.WALKS, (source,))]
+    return Reading(
+        source=facts,
+        now=now,
+        edition=edition,
+        people=people,
+        refs=refs,
+        snapshots=_snapshot_rows(db, source, refs),
+        tasks=tasks,
+        plans=_plans(db, source, people),
+        walked={walk.type: _walked(walk) for walk in walks},
+        reads=_reads(db, source, everyone),
+        written=written_values(db, targets),
+        attempts=lost_attempts(db, targets),
+    )
 
 
 def _targets(tasks: Iterable[Task]) -> list[str]:
@@ -112,14 +157,17 @@ def _patient_refs(
         refs[person_of[patient]][ref] = None
 
 
-def _snapshots(
+def _snapshot_rows(
     db: sqlite3.Connection, source: str, refs: Mapping[str, Mapping[str, None]]
-) -> dict[str, Snapshot]:
+) -> dict[str, tuple[Any, ...]]:
     wanted = {ref: None for group in refs.values() for ref in group}
     cursor = db.cursor()
     cursor.row_factory = None  # plain tuples: looks read most of what is held
-    found = cursor.execute(queries.SNAPSHOTS, (source, rows.listed(wanted)))
-    return {row[1]: rows.snapshot(row) for row in found}
+    return {row[1]: row for row in cursor.execute(queries.SNAPSHOTS, (source, rows.listed(wanted)))}
+
+
+def _snapshots(held: Mapping[str, tuple[Any, ...]], refs: Iterable[str]) -> dict[str, Snapshot]:
+    return {ref: rows.snapshot(held[ref]) for ref in refs if ref in held}
 
 
 def _plans(db: sqlite3.Connection, source: str, people: Iterable[str]) -> dict[str, list[Plan]]:
@@ -138,10 +186,10 @@ def _reads(db: sqlite3.Connection, source: str, patients: Iterable[str]) -> dict
 
 
 def _known(
-    walks: Sequence[WalkRow], reads: Mapping[str, Mapping[str, _Read]], patients: Sequence[str]
+    walked: Mapping[str, Known], reads: Mapping[str, Mapping[str, _Read]], patients: Sequence[str]
 ) -> dict[str, Known]:
     """Up to when absence may be believed: the later of the walk and of a read of *all* the patients."""
-    known = {walk.type: _walked(walk) for walk in walks}
+    known = dict(walked)
     own = [reads.get(patient, {}) for patient in patients]
     for type in {type for group in own for type in group}:
         found = [group[type] for group in own if type in group]

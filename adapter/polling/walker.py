@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, urlsplit
 from adapter.collecting import rare_collections
 from adapter.errors import NotFhir, PageExpired, Rejected
 from adapter.fhir import Page
-from adapter.ledger import Arrival, QuarantineRow, WalkRow
+from adapter.ledger import Arrival, Held, QuarantineRow, WalkRow
 from adapter.model import Snapshot, SnapshotState
 from adapter.polling import walk as walks
 from adapter.polling.ahead import Ahead
@@ -328,7 +328,7 @@ class Walker:
         outside = [a.ref for a in arrivals if since and a.last_updated and a.last_updated < since]
         if not outside:
             return arrivals
-        unknown = set(outside) - set(self.context.ledger.snapshots(self.row.source, outside))
+        unknown = set(outside) - set(self.context.ledger.inventory_of(self.row.source, outside))
         return [a for a in arrivals if a.ref not in unknown]
 
     def _watch(self, taken: Intake) -> None:
@@ -356,7 +356,7 @@ class Walker:
         early = [a for a in live(arrivals) if walks.late_by(known, a.last_updated) > timedelta(0)]
         if not early or self.place.gaps:
             return
-        held = self.context.ledger.snapshots(self.row.source, [a.ref for a in early])
+        held = self.context.ledger.inventory_of(self.row.source, [a.ref for a in early])
         for arrival in early:
             before = held.get(arrival.ref)
             if before is None or not _same_version(before, arrival):
@@ -383,7 +383,7 @@ def _counts_rows(link: str) -> bool:
     return any(name in _OFFSETS for name, _ in parse_qsl(urlsplit(link).query, keep_blank_values=True))
 
 
-def _same_version(held: Snapshot, arrival: Arrival) -> bool:
+def _same_version(held: Held, arrival: Arrival) -> bool:
     if held.state is not SnapshotState.LIVE and held.state is not arrival.state:
         return True  # it was set aside or deleted before: that it is back says nothing of the search
     if held.version or arrival.version:

@@ -331,20 +331,20 @@ class Reconciler:
         return [held.get(request.person, request) for request in requests]
 
     def _charted(self, requests: Sequence[Request], now: datetime, done: Looked) -> list[Seen]:
-        charts = self.ledger.charts(requests, self.facts, now, self.active)
+        reading = self.ledger.reading(requests, self.facts, now, self.active)
+        released = frozenset(task for task, may in self._flapping.items() if may)
         seen = []
-        for read in charts:
-            chart = replace(read, taken=self._taken) if self._taken else read
-            if released := frozenset(task for task, may in self._flapping.items() if may):
-                chart = replace(chart, released=released)
+        for request in requests:
             try:
-                seen.append(look(chart, self.edition, self._read_back, self.bases))
+                chart = reading.chart(request)
+                if self._taken or released:
+                    chart = replace(chart, taken=self._taken, released=released)
+                seen.append(_let_go(look(chart, self.edition, self._read_back, self.bases)))
             except (BatonError, ArithmeticError, LookupError, TypeError, ValueError, AssertionError) as error:
                 # One person's chart must not stop everybody's: she backs off and is listed.
                 done.failed += 1
                 done.errors.add(f"a look failed: {type(error).__name__}")
-                if chart.request:
-                    self.ledger.failed(chart.request, now + _BACK_OFF * 2 ** min(chart.request.failures, 6))
+                self.ledger.failed(request, now + _BACK_OFF * 2 ** min(request.failures, 6))
         return seen
 
     def _commit(self, looks: Sequence[Seen], now: datetime, done: Looked) -> Looked:
@@ -404,9 +404,10 @@ class Reconciler:
         due = [r for r in self.ledger.due_requests(self.facts.name, now, _EVERYBODY) if caused_by_baton(r)]
         changes: list[Counted] = []
         for start in range(0, len(due), PAGE):
-            seen, _, _ = self._look_at(
-                due[start : start + PAGE], now
-            )  # with evidence: without it nothing opens
+            # With evidence: without it nothing opens. Who fails here rests, and is looked at no more in this run.
+            seen, looked, _ = self._look_at(due[start : start + PAGE], now)
+            done.failed += looked.failed
+            done.errors |= looked.errors
             for one in seen:
                 if one.chart.request:
                     changes += counted(one.chart.request, one.decision, one.rows)
@@ -426,6 +427,11 @@ class Reconciler:
             held |= flood.persons
         for request in self._renewed([r for r in due if r.person in held], now):
             self.ledger.postpone(request, now + _UNTIL_RELEASED)
+
+
+def _let_go(seen: Seen) -> Seen:
+    """Without the snapshots, which have done their part: the memory is for the next person's."""
+    return replace(seen, chart=replace(seen.chart, snapshots={}))
 
 
 def _result(seen: Seen, known: Mapping[str, Words]) -> LookResult:

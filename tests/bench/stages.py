@@ -31,7 +31,7 @@ BORDERS: tuple[tuple[Any, str, str], ...] = (
     (Ledger, "store", "compare and store"),
     (Ledger, "record_read", "compare and store"),
     (Ledger, "due_requests", "requests"),
-    (Ledger, "charts", "read charts"),
+    (Ledger, "reading", "read charts"),
     (charts, "_snapshots", "decode snapshots"),
     (reconciler, "look", "facts and rules"),
     (Ledger, "commit_looks", "commit looks"),
