@@ -169,9 +169,7 @@ class Poller:
             return  # a restored EHR is judged by a person, and read again from the beginning
         taken = look.taken
         if judged.verdict is Verdict.DELETED and not taken.arrivals:
-            if (
-                walker.row.type == "Task"
-            ):  # 404: the server lost it, nobody deleted it: it is written again (F18)
+            if walker.row.type == "Task":  # 404: a write that the server lost is written again (F18)
                 self._context.ledger.want([look.ref])
                 return
             taken.arrivals.append(self._reader.tombstone(look))

@@ -434,7 +434,7 @@ INDEX: Mapping[int, Entry] = {
             Edit("polling/open_work.py", "return row is not None and row.reread_day != day", "return False"),
             Edit(
                 "polling/walker.py",
-                "set(outside) - set(self.context.ledger.snapshots(self.row.source, outside))",
+                "set(outside) - set(self.context.ledger.inventory_of(self.row.source, outside))",
                 "set(outside)",
             ),
         ),
@@ -638,7 +638,7 @@ INDEX: Mapping[int, Entry] = {
         "one person's failing look stops nobody else's",
         _LOOKS + "test_a_faulty_result_stores_nothing_of_any",
         _LOOKS + "test_failures_count_on_and_news_ends_the_rest",
-        "tests/reconcile/test_damaged.py::test_a_damaged_row_stops_the_look_at_its_patient_alone",
+        "reconcile/test_damaged.py::test_a_damaged_row_stops_the_look_at_its_patient_alone",
     ),
     70: _rule(
         "people and deadlines come before editions",
