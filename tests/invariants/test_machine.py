@@ -8,6 +8,7 @@ Baton is killed, started anew, put back to an older ledger, and meets a second o
 from __future__ import annotations
 
 import copy
+import itertools
 import os
 import shutil
 import tempfile
@@ -196,23 +197,28 @@ class Ward(RuleBasedStateMachine):
         self.ehr.touch_all(kind)
         self._foreign_versions()
 
-    @rule(numbers=st.lists(numbers, min_size=1, max_size=4), minutes=st.integers(0, 6))
-    def works_on_during_a_long_walk(self, numbers: list[int], minutes: int) -> None:
-        """Between the pages of a walk that takes longer than any overlap, orders that it has shown change."""
-        left = list(numbers)
+    @rule(minutes=st.integers(0, 6))
+    def works_on_during_a_long_walk(self, minutes: int) -> None:
+        """A walk of several pages takes longer than any overlap, and what it has shown, and will show, changes."""
+        while self.orders < 7:
+            self.orders += 1
+            self.ehr.put(order(f"o{self.orders}", PEOPLE[0], status="draft"))
+            self.ordered[f"ServiceRequest/o{self.orders}"] = self.clock.now()
+        self.ehr.touch_all("ServiceRequest")
+        pages = itertools.count()
 
         def meanwhile(asked: Incoming) -> bool:
-            if left and asked.method == "GET" and asked.type in ("ServiceRequest", ""):
+            if asked.method == "GET" and asked.type in ("ServiceRequest", "") and "_id" not in asked.query:
                 self.clock.advance(timedelta(minutes=minutes))
-                ref = self._some("ServiceRequest", left.pop())
-                if ref and (self.ehr.get(ref) or {}).get("status") == "active":
-                    self.ehr.edit(ref, reasonCode=[{"text": f"seen {len(left)}"}])
+                number = next(pages)
+                ref = f"ServiceRequest/o{1 if number < 2 else self.orders}"
+                if number and self.ehr.get(ref):
+                    self.ehr.edit(ref, reasonCode=[{"text": f"seen {number} {self.clock.now()}"}])
             return False
 
-        self.ehr.touch_all("ServiceRequest")
-        self.ehr.faults.plan("drop", where=meanwhile)
+        fault = self.ehr.faults.plan("drop", where=meanwhile)
         self._pass(meanwhile=True)
-        left.clear()
+        fault.left = 0
         self._pass()
 
     # --- the coordinator
@@ -231,29 +237,29 @@ class Ward(RuleBasedStateMachine):
         act=st.sampled_from(["status", "owner", "due", "note"]),
         way=numbers,
         late=st.booleans(),
+        before=st.sampled_from(["GET", "PUT"]),
     )
-    def works_between_a_read_and_a_write(self, number: int, act: str, way: int, late: bool) -> None:
-        """Just before the next write of Baton's to a Task reaches the server; and something makes it write."""
+    def works_between_a_read_and_a_write(
+        self, number: int, act: str, way: int, late: bool, before: str
+    ) -> None:
+        """Just before Baton reads a Task to write it, or writes it; and something makes it write, twice."""
         done: list[str] = []
 
         def hers(asked: Incoming) -> bool:
             ref = f"Task/{asked.path.rpartition('/')[2]}"
-            if (
-                not done
-                and asked.method == "PUT"
-                and asked.type == "Task"
-                and self.ehr.get(ref) in self._open_work()
-            ):
+            if not done and asked.method == before and asked.type == "Task" and self._is_open_work(ref):
                 done.append(ref)
                 self._works_on(ref, act, way)
             return False
 
-        self.ehr.faults.plan("drop", where=hers)
-        if ref := self._some_task(number):
-            focus = (self.ehr.get(ref) or {}).get("focus", {}).get("reference", "")
-            if focus and self.ehr.get(focus) and focus.startswith("ServiceRequest/"):
-                self.ehr.edit(focus, priority="asap" if late else "urgent", code={"text": f"Clinic {way}"})
-        self._pass(meanwhile=True)
+        fault = self.ehr.faults.plan("drop", where=hers)
+        ref = self._some_task(number)
+        focus = (self.ehr.get(ref) or {}).get("focus", {}).get("reference", "") if ref else ""
+        for more in ({"priority": "asap" if late else "urgent"}, {}):
+            if focus.startswith("ServiceRequest/") and self.ehr.get(focus):
+                self.ehr.edit(focus, code={"text": f"Clinic {way + len(more)}"}, **more)
+            self._pass(meanwhile=True)
+        fault.left = 0
 
     @rule(number=numbers, ends=st.booleans(), hours=st.sampled_from([1, 30, 60]))
     def begins_and_is_overtaken(self, number: int, ends: bool, hours: int) -> None:
@@ -680,6 +686,9 @@ class Ward(RuleBasedStateMachine):
             and one["id"].startswith("b-")
             and one["status"] in ("requested", "in-progress", "accepted")
         ]
+
+    def _is_open_work(self, ref: str) -> bool:
+        return any(f"Task/{one['id']}" == ref for one in self._open_work())
 
     def _some_task(self, number: int) -> str | None:
         found = sorted(one["id"] for one in self._open_work())
