@@ -25,7 +25,7 @@ from tests.consistency.hospital import DAY
 from tests.invariants.ward import PEOPLE, Ward, numbers
 from tests.invariants.watch import OWN
 
-EXAMPLES = int(os.environ.get("BATON_EXAMPLES", "5"))
+EXAMPLES = int(os.environ.get("BATON_EXAMPLES", "8"))
 #: Whether a failure is made as short as can be, which takes minutes.
 SHRINKS = os.environ.get("BATON_SHRINK", "1" if EXAMPLES <= 50 else "0") == "1"
 

@@ -60,7 +60,7 @@ class Ward(RuleBasedStateMachine):
         self.clock = FixedClock(START)
         self.ehr = Sandbox(clock=self.clock, habits=Habits())
         self.ehr.start()
-        source = {"live_from": text(START - 30 * DAY)[:10], "page_size": 3}
+        source = {"live_from": text(START - 30 * DAY)[:10], "page_size": 3, "overlap": "30s"}
         self.town = Hospital(self.folder, self.ehr, self.clock, source=source)
         self.town.ledger.save_source(SourceRow(name="general", key="ward"))  # else each ledger draws its own
         self.orders = self.made = 0
@@ -182,10 +182,13 @@ class Ward(RuleBasedStateMachine):
         self.ehr.touch_all(kind)
         self._foreign_versions()
 
-    @rule(minutes=st.integers(0, 6))
-    def works_on_during_a_long_walk(self, minutes: int) -> None:
-        """A walk of several pages takes longer than any overlap, and what it has shown, and will show, changes."""
-        while self.orders < 7:
+    @rule(seconds=st.sampled_from([0, 20, 50]))  # a request that takes a minute is given up
+    def works_on_during_a_long_walk(self, seconds: int) -> None:
+        """A walk of several pages takes longer than any overlap, and what it has shown, and will show, changes.
+
+        What has no open task, so that no reread brings it.
+        """
+        while self.orders < 10:  # four pages: o1 o10 o2, o3 o4 o5, o6 o7 o8, o9
             self.orders += 1
             self.ehr.put(order(f"o{self.orders}", PEOPLE[0], status="draft"))
             self.ordered[f"ServiceRequest/o{self.orders}"] = self.clock.now()
@@ -194,10 +197,10 @@ class Ward(RuleBasedStateMachine):
 
         def meanwhile(asked: Incoming) -> bool:
             if asked.method == "GET" and asked.type in ("ServiceRequest", "") and "_id" not in asked.query:
-                self.clock.advance(timedelta(minutes=minutes))
+                self.clock.advance(timedelta(seconds=seconds))
                 number = next(pages)
-                ref = f"ServiceRequest/o{1 if number < 2 else self.orders}"
-                if number and self.ehr.get(ref):
+                ref = f"ServiceRequest/o{4 if number < 3 else 9}"
+                if number > 1 and self.ehr.get(ref):
                     self.ehr.edit(ref, reasonCode=[{"text": f"seen {number} {self.clock.now()}"}])
             return False
 
@@ -219,7 +222,7 @@ class Ward(RuleBasedStateMachine):
 
     @rule(
         number=numbers,
-        act=st.sampled_from(["status", "owner", "due", "note"]),
+        act=st.sampled_from(["status", "status", "owner", "due", "note"]),
         way=numbers,
         late=st.booleans(),
         before=st.sampled_from(["GET", "PUT"]),
@@ -246,14 +249,21 @@ class Ward(RuleBasedStateMachine):
             self._pass(meanwhile=True)
         fault.left = 0
 
-    @rule(number=numbers, ends=st.booleans(), hours=st.sampled_from([1, 30, 60]))
-    def begins_and_is_overtaken(self, number: int, ends: bool, hours: int) -> None:
-        """She has begun when the visit is booked, or the order is revoked."""
+    @rule(
+        number=numbers,
+        ends=st.booleans(),
+        hours=st.sampled_from([1, 30, 60]),
+        more=st.sampled_from(["", "statusReason", "owner", "blind"]),
+    )
+    def begins_and_is_overtaken(self, number: int, ends: bool, hours: int, more: str) -> None:
+        """She has begun when the visit is booked, or the order is revoked; and she goes on, seen or not."""
         ref = self._some_task(number)
         focus = (self.ehr.get(ref) or {}).get("focus", {}).get("reference", "") if ref else ""
         if not ref or not focus.startswith("ServiceRequest/") or not self.ehr.get(focus):
             return
         self._works_on(ref, "status", 0)
+        if more == "statusReason":
+            self._works_on(ref, more, hours)
         if ends:
             self.ehr.edit(focus, status="revoked")
             self._happened(focus)
@@ -261,7 +271,14 @@ class Ward(RuleBasedStateMachine):
             self._visit(focus, "booked", 5)
         self._pass()
         self.clock.advance(timedelta(hours=hours))
+        if more == "blind":
+            self.ehr.habits.refused = {"Task": 403}
+        if more in ("owner", "blind") and self._is_open_work(ref):
+            self._works_on(ref, "note", hours)
         self._pass()
+        self.clock.advance(timedelta(hours=hours))
+        self._pass()
+        self.ehr.habits.refused = {}
 
     @rule(number=numbers, back=st.integers(1, 3))
     def saves_a_form_of_long_ago(self, number: int, back: int) -> None:
@@ -434,5 +451,6 @@ def _value(act: str, way: int, clock: FixedClock) -> Any:
         "businessStatus": lambda: {"coding": [{"code": ("left-message", "attempted")[way % 2]}]},
         "due": lambda: text(clock.now() + (way + 40) * DAY),
         "note": lambda: None,
+        "statusReason": lambda: {"text": f"waits for the family {way}"},
     }
     return choices[act]()

@@ -151,6 +151,9 @@ class Watch:
         """Whatever opened or ended did so by what the EHR holds, not by what it hid."""
         if event.kind is EventKind.ESCALATED and task.seen_version:
             assert not self._blind("Task"), (task.id, "a step while nobody knows what she did")
+        since = self.began.get(f"Task/{task.id}")
+        if event.kind in (EventKind.COMPLETED, EventKind.WITHDRAWN) and since is not None:
+            assert self.town.clock.now() - since >= 2 * DAY, (task.id, "closed under her hands")
         if task.code != "schedule-referral" or not task.focus.startswith("ServiceRequest/"):
             return
         if event.kind is EventKind.OPENED:
