@@ -224,13 +224,16 @@ class _Session:
     connection: sqlite3.Connection
     depth: int = 0
     writes: bool = False
+    durable: bool = True  # what the connection is set to, first by `_settle`
 
 
 def _transaction(
     session: _Session, before_commit: Callable[[sqlite3.Connection], None], *, durable: bool
 ) -> Iterator[sqlite3.Connection]:
     connection = session.connection
-    connection.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
+    if durable is not session.durable:
+        connection.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
+        session.durable = durable
     connection.execute("BEGIN IMMEDIATE")
     session.depth, session.writes = 1, True
     changes = connection.total_changes

@@ -14,7 +14,7 @@ from adapter.errors import LedgerError
 from adapter.ledger import charts, queries, rows
 from adapter.ledger.core import Core
 from adapter.ledger.fold import read_time, time_text
-from adapter.ledger.records import LONGEST_REQUEST_S, OutboxRow
+from adapter.ledger.records import LONGEST_REQUEST_S, Attempt, OutboxRow
 from adapter.ledger.tasks import apply, want
 from adapter.model import Event, EventKind
 
@@ -59,14 +59,27 @@ class Outbox(Core):
         Raises:
             LeaseTaken: where another delivery of this resource is under way.
         """
-        when = time_text(at)
+        if not self.begin_each([Attempt(target, digest, values, at, incarnation)]):
+            raise LeaseTaken(f"{target} is being written by another delivery")
+
+    def begin_each(self, attempts: Iterable[Attempt]) -> dict[str, bool]:
+        """Commit attempts, each of another resource, in one transaction and *before* the first of them is sent.
+
+        A resource of which another delivery is under way is left out. True where no attempt of the same digest is
+        remembered from before: what :meth:`unsent` has to know.
+        """
         with self._writing() as db:
-            if db.execute(queries.BEGIN_ATTEMPT, (digest, when, incarnation, target)).rowcount != 1:
-                raise LeaseTaken(f"{target} is being written by another delivery")
-            db.execute(queries.KEEP_ATTEMPT, (target, digest, when))
-            db.executemany(
-                queries.KEEP_VALUE, [(target, element, value) for element, value in sorted(values.items())]
-            )
+            begun = ((one.target, _begin(db, one)) for one in attempts)
+            return {target: new for target, new in begun if new is not None}
+
+    def unsent(self, begun: Mapping[str, bool], not_before: datetime) -> None:
+        """Take attempts back of which nothing was sent, as :meth:`begin_each` has told of them; they are due again."""
+        with self._writing() as db:
+            for target, new in begun.items():
+                row = db.execute(queries.OUTBOX_ROW, (target,)).fetchone()
+                if row is not None and new:  # of one that was lost earlier a version may come still
+                    db.execute(queries.END_ATTEMPT, (target, row["attempt"]))
+                db.execute(queries.UNSENT, (time_text(not_before), target))
 
     def done(self, target: str, *, sent: int, version: str, events: Sequence[Event] = ()) -> None:
         """The EHR acknowledged the write that carried wish number ``sent``, as ``version``.
@@ -173,6 +186,20 @@ class Outbox(Core):
         """Digests of writes to tasks that are under way or whose answer was lost, by "Task/id" (F15)."""
         with self._reading() as db:
             return charts.lost_attempts(db, [f"Task/{id}" for id in ids])
+
+
+def _begin(db: sqlite3.Connection, attempt: Attempt) -> bool | None:
+    """Take the lease and keep the attempt: whether it is a new one; None where the lease is taken."""
+    target, digest, when = attempt.target, attempt.digest, time_text(attempt.at)
+    if db.execute(queries.BEGIN_ATTEMPT, (digest, when, attempt.incarnation, target)).rowcount != 1:
+        return None
+    kept = {"target": target, "digest": digest, "at": when}
+    new = db.execute(queries.KEEP_ATTEMPT, kept).rowcount == 1
+    if not new:
+        db.execute(queries.KEPT_AGAIN, kept)
+    values = sorted(attempt.values.items())
+    db.executemany(queries.KEEP_VALUE, [(target, element, value) for element, value in values])
+    return new
 
 
 def _confirmation(

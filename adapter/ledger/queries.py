@@ -368,9 +368,10 @@ OUTBOX = "SELECT * FROM outbox WHERE :state IS NULL OR state = :state ORDER BY n
 BEGIN_ATTEMPT = """
     UPDATE outbox SET state = 'leased', attempt = ?, attempt_at = ?, incarnation = ?, not_before = NULL
     WHERE target = ? AND state <> 'leased'"""
-KEEP_ATTEMPT = """
-    INSERT INTO attempts (target, digest, at) VALUES (?, ?, ?)
-    ON CONFLICT (target, digest) DO UPDATE SET at = excluded.at"""
+KEEP_ATTEMPT = (
+    "INSERT INTO attempts (target, digest, at) VALUES (:target, :digest, :at) ON CONFLICT DO NOTHING"
+)
+KEPT_AGAIN = "UPDATE attempts SET at = :at WHERE target = :target AND digest = :digest"
 END_ATTEMPT = "DELETE FROM attempts WHERE target = ? AND digest = ?"
 ATTEMPTS = "SELECT target, digest FROM attempts WHERE target IN (SELECT value FROM json_each(?)) ORDER BY at"
 KEEP_VALUE = "INSERT INTO written_values (target, element, digest) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
@@ -387,6 +388,7 @@ LATER = """
     UPDATE outbox SET state = CASE WHEN :answered OR state <> 'unknown' THEN 'due' ELSE state END,
         not_before = :not_before, failures = failures + :failure, rounds = rounds + :round
     WHERE target = :target"""
+UNSENT = "UPDATE outbox SET state = 'due', not_before = ? WHERE target = ? AND state = 'leased'"
 DROP_WRITE = "DELETE FROM outbox WHERE target = ? AND state <> 'leased'"
 RETRY_WRITE = """
     UPDATE outbox SET state = 'due', not_before = NULL, failures = 0, rounds = 0, parked = ''

@@ -177,6 +177,17 @@ class QuarantineRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """A write that is about to be sent: the digest of what it sets, and that of each element's value."""
+
+    target: str
+    digest: str
+    values: Mapping[str, str]
+    at: datetime
+    incarnation: str
+
+
+@dataclass(frozen=True, slots=True)
 class OutboxRow:
     """One resource that has to be written; ``target`` is "Task/<id>" or "CarePlan/<id>".
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from adapter.clock import FixedClock
-from adapter.ledger import LeaseTaken, Ledger, OutboxRow, SourceRow
+from adapter.ledger import Attempt, LeaseTaken, Ledger, OutboxRow, SourceRow
 from adapter.model import EventKind
 from tests.ledger.making import at, charts, event, plan, put_task, task
 
@@ -154,3 +154,35 @@ def test_a_source_without_incarnation_takes_its_own_leases_for_its_own(ledger: L
     ledger.save_source(replace(SourceRow(name="ehr", key="k1"), incarnation=""))
     begin(ledger, incarnation="")
     assert due(ledger, 10) == []
+
+
+def attempt(target: str = TASK, digest: str = "d1") -> Attempt:
+    return Attempt(target, digest, {"due": f"{digest}-due"}, at(0), "i1")
+
+
+def test_several_attempts_are_committed_together_and_a_taken_lease_is_left_out(ledger: Ledger) -> None:
+    put_task(ledger, task("b-l-1", need="other"))
+    ledger.want(["Task/b-l-1"])
+    begin(ledger)
+    assert ledger.begin_each([attempt(digest="d2"), attempt("Task/b-l-1")]) == {"Task/b-l-1": True}
+    assert ledger.attempts(["b-k-1", "b-l-1"]) == {TASK: ("d1",), "Task/b-l-1": ("d1",)}
+    assert {row.state for row in ledger.outbox()} == {"leased"}
+
+
+def test_what_was_not_sent_is_due_again_and_no_attempt(ledger: Ledger) -> None:
+    ledger.unsent(ledger.begin_each([attempt()]), at(1))
+    assert ledger.attempts(["b-k-1"]) == {}
+    assert due(ledger, 0) == []
+    (row,) = due(ledger, 1)
+    assert (row.state, row.failures, row.rounds, row.wanted) == ("due", 0, 0, 1)
+
+
+def test_taking_back_keeps_the_same_attempt_of_before(ledger: Ledger) -> None:
+    """It was sent once and no answer came: it may still land (F15)."""
+    begin(ledger)
+    ledger.unknown(TASK, at(3))
+    begun = ledger.begin_each([attempt()])
+    assert begun == {TASK: False}
+    ledger.unsent(begun, at(4))
+    assert ledger.attempts(["b-k-1"]) == {TASK: ("d1",)}
+    assert [row.state for row in due(ledger, 4)] == ["due"]
