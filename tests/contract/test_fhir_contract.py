@@ -397,6 +397,22 @@ def test_what_never_was_is_not_found(client: FhirClient, run: str) -> None:
     assert missing.value.issues and run not in str(missing.value)
 
 
+def test_a_batch_of_reads_says_what_the_single_reads_say(client: FhirClient, run: str, patient: str) -> None:
+    for number in range(3):
+        new(client, task(run, patient, number))
+    first = version(client.read("Task", f"b-{run}-0"))
+    client.update(task(run, patient, status="accepted"), version=first)
+    client.delete("Task", f"b-{run}-2")
+    own = [f"b-{run}-{number}" for number in (0, 9, 1, 2)]
+    told = client.read_each("Task", own)
+    assert told[own[1]] is None
+    assert own[3] not in told, "what was deleted is left to a single read"
+    for id in (own[0], own[2]):
+        single, batched = client.read("Task", id), told[id]
+        assert batched is not None
+        assert (batched.resource, batched.version) == (single.resource, single.version)
+
+
 def test_tags_are_kept_and_found(client: FhirClient, run: str, patient: str) -> None:
     body = task(run, patient)
     body["meta"]["security"] = [
