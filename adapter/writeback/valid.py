@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
+from functools import lru_cache
 from typing import Any
 
 from adapter.errors import BatonError
@@ -28,6 +29,7 @@ _MOMENT = re.compile(
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _ID = re.compile(r"[A-Za-z0-9\-.]+")
 _LONGEST_ID = 64
+_SHORT = 64
 _CODE = re.compile(r"[^ \t\r\n]+([ \t\r\n][^ \t\r\n]+)*")
 # Blanks of which Python and the models' expressions may think differently.
 _ODD = re.compile(r"[^\S \t\r\n]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u180e\u200b\ufeff]")
@@ -79,6 +81,16 @@ def shape_of(value: Any, name: str = "") -> Any:
 
 
 def _class_of(text: str, name: str) -> Any:
+    """The class of a text; of a short one, as systems and codes are, it is remembered."""
+    return _class_of_short(text, name) if len(text) <= _SHORT else _told(text, name)
+
+
+@lru_cache(maxsize=4096)
+def _class_of_short(text: str, name: str) -> Any:
+    return _told(text, name)
+
+
+def _told(text: str, name: str) -> Any:
     if name in _WORD_BY_WORD or (name.startswith("value") and name not in _CLASSED and name != "value"):
         return "as it is", text
     if text[:1].isdigit():
