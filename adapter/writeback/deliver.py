@@ -4,9 +4,10 @@ Each delivery reads the resource first. A version that the ledger has not taken 
 for, and the delivery ends (F2); the attempt is committed before it is sent (F15); what was read is the base
 of the update, and its version the If-Match. No HTTP inside a transaction of the ledger.
 
-While a write is on its way, the next one is prepared, and the answer before it taken in: the EHR is what is waited for.
-Of one resource never more than one write is under way; of a source one until a write has gone well, then two, and one
-again after whatever went wrong.
+While a write is on its way, the next ones are prepared, and the answer before it taken in: the EHR is what is waited
+for. Of one resource never more than one write is under way; of a source one until a write has gone well, then two, and
+one again after whatever went wrong. The attempts of some that are prepared are committed together: a disk takes longer
+for each commit than the rest of a write takes here. What is not sent after all is taken back.
 """
 
 from __future__ import annotations
@@ -48,15 +49,20 @@ GIVE_UP_AFTER = 3  # failures in a row: the server is down, not the resource
 BACKOFF_S = 30.0
 BACKOFF_CAP_S = 3600.0
 LINE = 2  # writes on their way at once, where all goes well
+GROUP = 4  # writes whose attempts are committed together
 
 
 @dataclass(slots=True)
 class _Begun:
-    """A delivery that has begun: the write that it wants now, and the answer to it that is awaited."""
+    """A delivery that has begun: the write that it wants now, and the answer to it that is awaited.
+
+    ``new`` is what :meth:`Ledger.begin_each` has told of its attempt.
+    """
 
     row: OutboxRow
     steps: Steps
     write: Write | None = None
+    new: bool = True
     answer: Future[Answer] | None = None
 
 
@@ -68,6 +74,8 @@ class _Round:
     report: Report
     dry_run: bool
     pool: ThreadPoolExecutor
+    prepared: list[_Begun] = field(default_factory=list)  # no attempt of theirs is committed yet
+    ready: deque[_Begun] = field(default_factory=deque)  # attempt committed, not sent
     under_way: deque[_Begun] = field(default_factory=deque)
     line: int = 1  # how many may be on their way
 
@@ -118,24 +126,27 @@ class Delivery:
             contexts = Contexts(self.ledger, self.settings, self.writer, self.client.bases)
             try:
                 with ExitStack() as stack:
-                    reading = self._reading(rows, stack)
+                    reading = self._reading(rows, stack, round)
                     for row in rows:
                         done.add(row.target)
                         if not self._one(row, contexts, reading, round):
                             return
+                    if not self._send_rest(round):
+                        return
             finally:
                 goes_on = self._finish(round)
             if not goes_on:
                 return
 
-    def _reading(self, rows: Sequence[OutboxRow], stack: ExitStack) -> Reading:
-        """How what stands there is read: ahead, where many Tasks wait."""
+    def _reading(self, rows: Sequence[OutboxRow], stack: ExitStack, round: _Round) -> Reading:
+        """How what stands there is read: ahead, where many Tasks wait. A dry run sends nothing but GET."""
         system = codes.need_system(self.writer.namespace)
         tasks = [row.target.removeprefix("Task/") for row in rows if row.target.startswith("Task/")]
         if len(tasks) < FEWEST:
             return Reading(self._sender, system)
-        held = [task for id in tasks if (task := self.ledger.task(id)) is not None and not task.gone]
-        return stack.enter_context(ReadAhead(self._sender, system, held))
+        rows_of = self.ledger.tasks_by_id(tasks)
+        held = [task for id in tasks if (task := rows_of.get(id)) is not None and not task.gone]
+        return stack.enter_context(ReadAhead(self._sender, system, held, batches=not round.dry_run))
 
     def _due(self, now: datetime, done: set[str]) -> list[OutboxRow]:
         """Tasks first; plans only when no Task is left, so that each names what has just been
@@ -150,7 +161,7 @@ class Delivery:
         return tasks or fresh
 
     def _one(self, row: OutboxRow, contexts: Contexts, reading: Reading, round: _Round) -> bool:
-        """Prepare one resource's write, and send it once the one before is answered; False where the round ends."""
+        """Prepare one resource's write, and send one that is ready; False where the round ends."""
         self.client.clock.sleep(0.0)  # a service that was told to stop ends between two resources
         if self._paused(row):
             return True
@@ -164,7 +175,10 @@ class Delivery:
         goes_on = self._advance(begun, first, round)
         if begun.write is None or not goes_on:
             return goes_on
-        return self._send(begun, round)
+        round.prepared.append(begun)
+        if len(round.prepared) >= GROUP:
+            self._begin(round)
+        return self._send(round) if round.ready else True
 
     def _steps(self, row: OutboxRow, contexts: Contexts, reading: Reading, round: _Round) -> Steps:
         now, report, dry_run = round.now, round.report, round.dry_run
@@ -190,32 +204,53 @@ class Delivery:
             pass
         return True
 
-    def _send(self, begun: _Begun, round: _Round) -> bool:
-        """Send a write once there is room for it; what made the room is taken in while this one is on its way."""
-        made_room: _Begun | None = None
-        while len(round.under_way) >= round.line:
-            made_room = round.under_way.popleft()
-            if _went_well(made_room):
-                break
-            goes_on, made_room = self._take_in(made_room, round), None
-            if not goes_on:  # what went wrong there may end the round
-                begun.steps.close()
-                return False
-        if self._begin(begun, round):
-            round.under_way.append(begun)
+    def _send(self, round: _Round) -> bool:
+        """Send the next write that is ready, once there is room; False where the round ends."""
+        goes_on, made_room = self._room(round)
+        if not goes_on:
+            return False
+        self._put(round.ready.popleft(), round)
         return made_room is None or self._take_in(made_room, round)
 
-    def _begin(self, begun: _Begun, round: _Round) -> bool:
-        """Commit the attempt and send it; False where somebody else is at it."""
-        write = begun.write
-        assert write is not None
-        try:
-            self._sender.begin(write)
-        except LeaseTaken:
-            begun.steps.close()
-            return False
-        begun.answer = round.pool.submit(self._sender.put, write)
+    def _send_rest(self, round: _Round) -> bool:
+        """Send all that is prepared; False where the round ends."""
+        self._begin(round)
+        while round.ready:
+            self.client.clock.sleep(0.0)
+            if not self._send(round):
+                return False
         return True
+
+    def _begin(self, round: _Round) -> None:
+        """Commit attempts; a delivery of whose resource another one is under way ends here."""
+        prepared, round.prepared = round.prepared, []
+        attempts = [self._sender.attempt(begun.write) for begun in prepared if begun.write is not None]
+        taken = self.ledger.begin_each(attempts) if attempts else {}
+        for begun in prepared:
+            if begun.row.target in taken:
+                begun.new = taken[begun.row.target]
+                round.ready.append(begun)
+            else:
+                begun.steps.close()
+
+    def _room(self, round: _Round) -> tuple[bool, _Begun | None]:
+        """Wait until one more may be on its way: whether the round goes on, and what was answered well.
+
+        That is taken in while the next one is on its way; what went wrong is at once, and may end the round.
+        """
+        while len(round.under_way) >= round.line:
+            first = round.under_way.popleft()
+            if _went_well(first):
+                return True, first
+            if not self._take_in(first, round):
+                return False, None
+        return True, None
+
+    def _put(self, begun: _Begun, round: _Round) -> None:
+        """Send a write whose attempt is committed."""
+        assert begun.write is not None
+        begun.answer = round.pool.submit(self._sender.put, begun.write)
+        round.under_way.append(begun)
 
     def _take_in(self, begun: _Begun, round: _Round) -> bool:
         """Wait for the answer and let the delivery end, with whatever more it sends; False where the round ends."""
@@ -225,15 +260,28 @@ class Delivery:
             goes_on = self._advance(begun, partial(_answered, begun.steps, awaited), round)
             if begun.write is None or not goes_on:
                 return goes_on
-            self._begin(begun, round)
+            if self.ledger.begin_each([self._sender.attempt(begun.write)]):
+                begun.answer = round.pool.submit(self._sender.put, begun.write)
+            else:
+                begun.steps.close()
         return True
 
     def _finish(self, round: _Round) -> bool:
-        """Take in what is on its way still; False where the round has to end."""
+        """Take back what was not sent, and take in what is on its way still; False where the round has to end."""
+        self._take_back(round)
         goes_on = True
         while round.under_way:  # what was sent is taken in whatever came of the one before
             goes_on = self._take_in(round.under_way.popleft(), round) and goes_on
         return goes_on
+
+    def _take_back(self, round: _Round) -> None:
+        """What the round's end has kept from being sent is due again at once."""
+        unsent, round.ready = round.ready, deque()
+        for begun in (*round.prepared, *unsent):
+            begun.steps.close()
+        round.prepared.clear()
+        if unsent:
+            self.ledger.unsent({begun.row.target: begun.new for begun in unsent}, round.now)
 
     def _paused(self, row: OutboxRow) -> bool:
         """Whether a person paused the rule of an open task; what ended goes out all the same."""

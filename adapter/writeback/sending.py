@@ -20,7 +20,7 @@ from adapter.errors import (
 )
 from adapter.fhir import Answer, FhirClient
 from adapter.fhirjson import NotJson, dumps, loads
-from adapter.ledger import Ledger, OutboxRow, QuarantineRow
+from adapter.ledger import Attempt, Ledger, OutboxRow, QuarantineRow
 from adapter.model import Json
 from adapter.references import parse_reference, references_in
 from adapter.writeback.arrivals import Keeper, arrival_of, tombstone
@@ -51,7 +51,8 @@ class Refused:
 class Write:
     """A write that is ready to go: over the version that was read (``base``), or the first one.
 
-    ``digest`` and ``values`` are what the attempt is known by, and what it sets, should its answer be lost.
+    ``digest`` and ``values`` are what the attempt is known by, and what it sets, should its answer be lost. A first
+    one that is ``only_if_absent`` bears If-Match "0", whatever is learned of that after it was read for.
     """
 
     target: str
@@ -60,6 +61,7 @@ class Write:
     digest: str
     values: Mapping[str, str]
     at: datetime
+    only_if_absent: bool = False
 
 
 #: A delivery, step by step: it gives the writes that it wants, and takes their answers, or their faults, in.
@@ -77,10 +79,16 @@ class Sender:
     keeper: Keeper
     refused: dict[str, datetime] = field(default_factory=dict)
     plain_create: bool = False
+    no_batch: bool = False  # the server took no batch of reads
 
     @property
     def source(self) -> str:
         return self.settings.source.name
+
+    @property
+    def guards_new(self) -> bool:
+        """Whether a first write is sent with If-Match "0", so that it overwrites nothing where a server heeds it."""
+        return self.settings.only_if_absent is not False and not self.plain_create
 
     def read(self, target: str) -> Answer | None:
         """The resource as it stands; None where there is none.
@@ -120,21 +128,12 @@ class Sender:
         if base is not None and not base.version:
             issue = Issue("error", "not-supported", server_code="no-version")
             raise Rejected(f"{self.source}: no version to update over", issues=[issue], source=self.source)
-        return Write(row.target, resource, base, digest, values, now)
+        guarded = base is None and self.guards_new
+        return Write(row.target, resource, base, digest, values, now, guarded)
 
-    def begin(self, write: Write) -> None:
-        """Commit the attempt, before it is sent (F15).
-
-        Raises:
-            LeaseTaken: another delivery of this resource is under way.
-        """
-        self.ledger.begin(
-            write.target,
-            digest=write.digest,
-            values=write.values,
-            at=write.at,
-            incarnation=self.writer.incarnation,
-        )
+    def attempt(self, write: Write) -> Attempt:
+        """What the ledger keeps of a write before it is sent (F15)."""
+        return Attempt(write.target, write.digest, write.values, write.at, self.writer.incarnation)
 
     def put(self, write: Write) -> Answer:
         """Send: an update over the version that was read, or a create. Touches no ledger.
@@ -143,8 +142,7 @@ class Sender:
             ServerError: as the client says.
         """
         if write.base is None:
-            only_if_absent = self.settings.only_if_absent is not False and not self.plain_create
-            return self.client.put_new(write.resource, only_if_absent=only_if_absent)
+            return self.client.put_new(write.resource, only_if_absent=write.only_if_absent)
         return self.client.update(write.resource, version=write.base.version or "")
 
     def answered(self, answer: Answer, target: str) -> Answer | None:

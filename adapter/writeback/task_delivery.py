@@ -28,7 +28,7 @@ from adapter.writeback.owners import (
 )
 from adapter.writeback.render import render_task
 from adapter.writeback.report import Report
-from adapter.writeback.sending import Sender, Steps, about_references
+from adapter.writeback.sending import Sender, Steps, Write, about_references
 from adapter.writeback.versions import number_in, same_version, version_mark
 
 TRIES = 3  # a refused reference is examined, the rest sent again at most so often
@@ -264,11 +264,10 @@ class TaskDelivery:
         digest = attempt_digest(resource, bases, zone)
         values = self._values(task, resource, base)
         try:
-            answer = yield self.sender.ready(
-                self.row, resource, base, digest=digest, values=values, now=self.now
-            )
+            write = self.sender.ready(self.row, resource, base, digest=digest, values=values, now=self.now)
+            answer = yield write
         except Conflict as fault:
-            yield from self._conflict(task, base, fault, tries)
+            yield from self._conflict(task, write, fault, tries)
         except Gone:
             self._was_deleted(task)
         except (Rejected, NotFound) as fault:
@@ -329,8 +328,9 @@ class TaskDelivery:
 
     # ---- refusals ----
 
-    def _conflict(self, task: Task, base: Answer | None, fault: Conflict, tries: int) -> Steps:
+    def _conflict(self, task: Task, write: Write, fault: Conflict, tries: int) -> Steps:
         """Another version than the one read (409, 412): take it in, and look again."""
+        base = write.base
         if about_references(fault):
             raise fault
         try:
@@ -338,7 +338,7 @@ class TaskDelivery:
         except Gone:
             self._was_deleted(task)
             return
-        if found is None and base is None and not self.sender.plain_create and tries > 0:
+        if found is None and write.only_if_absent and tries > 0:
             self.sender.plain_create = True  # If-Match "0" creates nothing here (Helios)
             self.sender.ledger.later(self.row.target, self.now, failed=False)
             yield from self._write(task, None, 0)
