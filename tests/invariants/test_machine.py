@@ -180,10 +180,11 @@ class Machine(Ward):
                 self._happened(f"ServiceRequest/{body['id']}")
         control.resume(self.town.app, "schedule-referral")
         self._goes_on()
+        work = self.watch.open_work()
         self.clock.advance(4 * DAY)  # a business day, at least, without a sweep
         self._goes_on()
         assert self._pass()
-        self.watch.agrees(open_work_only=True)
+        self.watch.agrees(work)
         for _ in range(2):
             self.clock.advance(2 * DAY)
             assert self._pass(sweep=True)

@@ -17,7 +17,7 @@ from adapter.sandbox import Sandbox
 from tests.consistency.hospital import DAY, HOUR, Hospital
 
 OWN = "urn:baton:n1:need"
-LATE = timedelta(hours=3)  # a version that is stamped so far back lies before any overlap
+LATE = timedelta(days=60)  # a version that is stamped so far back lies before any watermark
 _OWNED = {"status": "status", "owner": "owner", "due": "due", "businessStatus": "business_status"}
 _STARTED = ("accepted", "in-progress")
 _ENDED = ("completed", "rejected", "entered-in-error")
@@ -219,13 +219,14 @@ class Watch:
                 if named.startswith("Task/b-") and named not in self.vanished:
                     assert self.ehr.versions(named), (named, "is nowhere")
 
-    def agrees(self, *, open_work_only: bool = False) -> None:
-        """What is held is what the EHR has; all of it, or what open work hangs on."""
-        if open_work_only:
-            refs = {ref for task in self.town.tasks(all=False) for ref in (task.focus, f"Task/{task.id}")}
-            self._agrees({ref for ref in refs if self.ehr.get(ref) is not None})
-        else:
-            self._agrees(self._held(_POLLED))
+    def open_work(self) -> set[str]:
+        """What open work hangs on: its Tasks and their foci."""
+        return {ref for t in self.town.tasks(all=False) for ref in (t.focus, f"Task/{t.id}")}
+
+    def agrees(self, refs: set[str] | None = None) -> None:
+        """What is held is what the EHR has: of ``refs``, as far as they are there, or of all that is polled."""
+        known = self._held(_POLLED) if refs is None else {r for r in refs if self.ehr.get(r) is not None}
+        self._agrees(known)
 
     def _own(self) -> list[str]:
         """All resources of Baton's that are there."""
