@@ -190,7 +190,8 @@ class Ward(RuleBasedStateMachine):
         """
         while self.orders < 10:  # four pages: o1 o10 o2, o3 o4 o5, o6 o7 o8, o9
             self.orders += 1
-            self.ehr.put(order(f"o{self.orders}", PEOPLE[0], status="draft"))
+            draft = order(f"o{self.orders}", PEOPLE[0], status="draft", authoredOn=text(self.clock.now()))
+            self.ehr.put(draft)
             self.ordered[f"ServiceRequest/o{self.orders}"] = self.clock.now()
         self.ehr.touch_all("ServiceRequest")
         pages = itertools.count()

@@ -126,6 +126,7 @@ class Watch:
             news = self.town.ledger.task_events(task.id)[_length(before.get(task.id)) :]
             self._attributed(task)
             for event in news:
+                self._not_under_her_hands(before.get(task.id), event)
                 self._justified(task, event, tasks)
         self._hers_goes_on()
         self._versions(lossless=quiet)
@@ -147,13 +148,16 @@ class Watch:
             assert self.ended.get(ref) in ("deleted", "entered-in-error"), (ref, "nobody deleted it")
         assert not task.started or "status" in self.mine.get(ref, ()), (ref, "nobody began it")
 
+    def _not_under_her_hands(self, before: Task | None, event: Event) -> None:
+        """What is known to be begun ends two days after her last touch, be that one seen or not."""
+        since = self.began.get(f"Task/{event.task}")
+        if event.kind in (EventKind.COMPLETED, EventKind.WITHDRAWN) and since and before and before.started:
+            assert self.town.clock.now() - since >= 2 * DAY, (event.task, "closed under her hands")
+
     def _justified(self, task: Task, event: Event, tasks: Iterable[Task]) -> None:
         """Whatever opened or ended did so by what the EHR holds, not by what it hid."""
         if event.kind is EventKind.ESCALATED and task.seen_version:
             assert not self._blind("Task"), (task.id, "a step while nobody knows what she did")
-        since = self.began.get(f"Task/{task.id}")
-        if event.kind in (EventKind.COMPLETED, EventKind.WITHDRAWN) and since is not None:
-            assert self.town.clock.now() - since >= 2 * DAY, (task.id, "closed under her hands")
         if task.code != "schedule-referral" or not task.focus.startswith("ServiceRequest/"):
             return
         if event.kind is EventKind.OPENED:
