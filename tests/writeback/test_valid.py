@@ -105,6 +105,9 @@ def taken_by_models(resource: dict[str, Any]) -> bool:
     return True
 
 
+taken_by_models(TASK)  # loads the models: the first one that needs them would take longer than an example may
+
+
 @given(place=st.sampled_from(places(TASK)), one=TEXTS, other=TEXTS)
 def test_of_one_shape_both_are_taken_or_both_refused(place: tuple[Any, ...], one: str, other: str) -> None:
     first, second = with_value(place, one), with_value(place, other)
