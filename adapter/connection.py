@@ -38,6 +38,7 @@ from adapter.writeback.report import Report
 from adapter.writeback.versions import number_in, same_version, taken_before, version_mark
 
 _SWEEP_AGAIN = timedelta(hours=1)
+_ASKED_WITHIN_AGE = 12
 ROUNDS = 5  # of write, read back, look again within one pass
 TYPES = (*POLLED, "Task")
 
@@ -129,9 +130,7 @@ class Connection:
         mine.errors += self._patients.find_named().errors
         mine.errors += self._patients.refresh_pending().errors
         Evidence(self.context, self._patients).retry_refused()
-        lately = self.now - timedelta(seconds=self.facts().evidence_max_age_s)
-        stale = self.ledger.stale_patients(self.settings.name, lately)
-        mine.errors += self._patients.refresh(stale, always=True).errors
+        self._reread_patients(mine)
         work, day = OpenWork(self.context), f"{self.now.astimezone(self.settings.zone):%Y-%m-%d}"
         if work.due(day):
             self.ledger.expire_quarantine(self.now - self.keep_bytes)
@@ -139,6 +138,23 @@ class Connection:
             mine.errors += done.errors
             if done.lost:  # the server lost them, nobody deleted them: they are written again
                 self.ledger.want(done.lost)
+
+    def _reread_patients(self, mine: SourceReport) -> None:
+        """Read those Patients of open work who would be older than allowed before this is asked again.
+
+        Asked as often as twelve times within the age that is allowed, not with every pass: the answer takes a walk
+        over all open work.
+        """
+        name, allowed = self.settings.name, timedelta(seconds=self.facts().evidence_max_age_s)
+        pause = allowed / _ASKED_WITHIN_AGE
+        said = self.ledger.note(notes.patients_asked(name))
+        if said and timedelta(0) <= self.now - datetime.fromisoformat(said) < pause:
+            return
+        stale = self.ledger.stale_patients(name, self.now - allowed + pause)
+        errors = self._patients.refresh(stale, always=True).errors
+        mine.errors += errors
+        if not errors:
+            self.ledger.keep_note(notes.patients_asked(name), self.now.isoformat())
 
     def sweep(self, type: str) -> Sweep:
         """A full sweep of one type, to be run or stepped through; tell its report to :meth:`swept`."""

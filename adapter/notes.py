@@ -19,6 +19,11 @@ def beat(source: str) -> str:
     return f"beat:{source}"
 
 
+def patients_asked(source: str) -> str:
+    """When it was last asked which Patients of open work have to be read again."""
+    return f"patients-asked:{source}"
+
+
 def answer(command: int) -> str:
     """What came of a command, as JSON."""
     return f"command:{command}"

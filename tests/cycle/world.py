@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from adapter import notes
 from adapter.app import App, SyncReport
 from adapter.clock import Clock, SystemClock
 from adapter.sandbox.cohort import cohort
@@ -78,8 +79,9 @@ class World:
         """What was read of Patients for open work is old now."""
         with self.app() as app:
             source, ledger = self.source, app.ledger
+            old = app.engine(source).now - timedelta(hours=2)
+            ledger.keep_note(notes.patients_asked(source), old.isoformat())
             for task in ledger.tasks(source, open_only=True):
-                old = app.engine(source).now - timedelta(hours=2)
                 ledger.record_read(
                     source, task.patient, "Patient", at=old, seq=ledger.seq.next(), complete=True
                 )
