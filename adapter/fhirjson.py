@@ -51,6 +51,21 @@ def digest(value: Any) -> str:
     return hashlib.sha256(data).hexdigest()[:32]
 
 
+class _Based(msgspec.Struct):
+    basedOn: Any = None
+
+
+_based = msgspec.json.Decoder(_Based)
+
+
+def based_on(data: bytes) -> Any:
+    """The ``basedOn`` of a resource, None where it has none; the rest of it is passed over, not made.
+
+    ``data`` is JSON that :func:`dumps` or :func:`canonical` wrote.
+    """
+    return _based.decode(data).basedOn
+
+
 def _place(error: Exception) -> str:
     text = str(error)
     where = text.rpartition("(byte ")[2].rstrip(")") if "(byte " in text else ""

@@ -98,7 +98,7 @@ def _read(
     people = persons.members(db, source, [request.person for request in requests])
     everyone = [patient for group in people.values() for patient in group]
     tasks, refs = _tasks(db, source, people)
-    _patient_refs(db, source, people, refs)
+    held = _rows(db, source, people, refs)
     targets = [f"Task/{task.id}" for group in tasks.values() for task in group]
     walks = [rows.walk(row) for row in db.execute(queries.WALKS, (source,))]
     return Reading(
@@ -107,7 +107,7 @@ def _read(
         edition=edition,
         people=people,
         refs=refs,
-        snapshots=_snapshot_rows(db, source, refs),
+        snapshots=held,
         tasks=tasks,
         plans=_plans(db, source, people),
         walked={walk.type: _walked(walk) for walk in walks},
@@ -142,28 +142,26 @@ def _tasks(
     return tasks, refs
 
 
-def _patient_refs(
+def _rows(
     db: sqlite3.Connection,
     source: str,
     people: Mapping[str, tuple[str, ...]],
     refs: Mapping[str, dict[str, None]],
-) -> None:
-    person_of = {patient: person for person, group in people.items() for patient in group}
-    for patient, person in person_of.items():
-        refs[person][patient] = None
-    cursor = db.cursor()
-    cursor.row_factory = None
-    for patient, ref in cursor.execute(queries.CHART_REFS, (source, rows.listed(person_of))):
-        refs[person_of[patient]][ref] = None
-
-
-def _snapshot_rows(
-    db: sqlite3.Connection, source: str, refs: Mapping[str, Mapping[str, None]]
 ) -> dict[str, tuple[Any, ...]]:
-    wanted = {ref: None for group in refs.values() for ref in group}
+    """The snapshots of all charts as rows, by ref; ``refs`` comes with those of tasks, and gets those of patients."""
+    person_of = {patient: person for person, group in people.items() for patient in group}
     cursor = db.cursor()
     cursor.row_factory = None  # plain tuples: looks read most of what is held
-    return {row[1]: row for row in cursor.execute(queries.SNAPSHOTS, (source, rows.listed(wanted)))}
+    found: dict[str, tuple[Any, ...]] = {}
+    for *row, patient in cursor.execute(queries.CHART_ROWS, (source, rows.listed(person_of))):
+        found[row[1]] = tuple(row)
+        refs[person_of[patient]][row[1]] = None
+    for patient, person in person_of.items():
+        refs[person][patient] = None
+    others = [ref for group in refs.values() for ref in group if ref not in found]
+    if others:
+        found |= {row[1]: row for row in cursor.execute(queries.SNAPSHOTS, (source, rows.listed(others)))}
+    return found
 
 
 def _snapshots(held: Mapping[str, tuple[Any, ...]], refs: Iterable[str]) -> dict[str, Snapshot]:

@@ -284,9 +284,14 @@ CHART_TASKS = """
 CHART_PLANS = """
     SELECT * FROM plans WHERE source = ? AND person IN (SELECT value FROM json_each(?))
     ORDER BY +key, +episode"""
-CHART_REFS = """
-    SELECT patient, ref FROM snapshot_patients
-    WHERE source = ? AND patient IN (SELECT value FROM json_each(?))"""
+# As SNAPSHOTS, and behind it the patient whom the row names; every patient in the order of refs.
+CHART_ROWS = """
+    SELECT s.source, s.ref, s.state, s.body, s.version, s.last_updated, s.digest, s.kept_digest, s.edition,
+           s.first_seen, s.changed, s.received_at, s.sent_seq, s.received_seq, s.walk_seq, s.in_scope, s.patients,
+           p.patient
+    FROM json_each(?2)
+    CROSS JOIN snapshot_patients p ON p.source = ?1 AND p.patient = json_each.value
+    CROSS JOIN snapshots s ON s.source = p.source AND s.ref = p.ref"""
 
 # --- tasks, events, words, plans
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from adapter.fhirjson import dumps
+from adapter.fhirjson import based_on, dumps
 from adapter.ledger import identified, persons, queries, rows
 from adapter.ledger.core import Core
 from adapter.ledger.fold import time_text
@@ -407,7 +407,7 @@ def _relate(db: sqlite3.Connection, source: str, visits: Mapping[str, Arrival]) 
 
 
 def _orders_of(visit: Arrival, bases: Bases) -> set[str]:
-    said = visit.body.get("basedOn")
+    said = based_on(visit.packed)
     return {parse_reference(one, bases).local for one in (said if isinstance(said, list) else [said])} - {""}
 
 
