@@ -36,6 +36,7 @@ from adapter.settings import Settings
 TICK_S = 1.0
 BEAT_S = 10.0
 GRACE_S = 6.0  # a stop may take ten seconds in all
+LISTEN_S = 0.5  # how long a signal may wait to be heard
 _FIRST_REST_S, _LONGEST_REST_S = 5.0, 300.0
 _REPEAT_AFTER_S = 600.0  # a fault that goes on is told again after this
 
@@ -250,6 +251,7 @@ class Service:
         self._log = log
         self._take_over = take_over
         self.clock = StoppableClock()
+        self._told = False
         self._wall = (time.time(), time.monotonic())
 
     def run(self) -> int:
@@ -268,7 +270,7 @@ class Service:
             self._log("info", "started", sources=[worker.name for worker in workers])
             scheduler = self._scheduled(app, workers)
             try:
-                self.clock.stopped.wait()
+                self._wait()
                 self._log("info", "stopping")
             finally:
                 self._end(scheduler, app)
@@ -280,6 +282,11 @@ class Service:
     def stop(self) -> None:
         """Tell it to stop; :meth:`run` returns within ten seconds."""
         self.clock.stopped.set()
+
+    def _wait(self) -> None:
+        """Until told to stop. It wakes up to listen: a signal that comes just before a wait begins does not end it."""
+        while not self._told and not self.clock.stopped.wait(LISTEN_S):
+            pass
 
     def _scheduled(self, app: App, workers: list[Worker]) -> BackgroundScheduler:
         scheduler = BackgroundScheduler(
@@ -336,7 +343,7 @@ class Service:
             return
 
         def told(number: int, frame: FrameType | None) -> None:
-            self.stop()
+            self._told = True  # and no lock: the thread that is interrupted may hold the very one of the stop
 
         before = {number: signal.signal(number, told) for number in (signal.SIGTERM, signal.SIGINT)}
         try:

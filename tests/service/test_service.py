@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -267,13 +268,19 @@ def test_a_fault_of_our_own_stays_at_its_source_and_tells_no_value(
 # ---- processes
 
 
-def _spawn(config: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextmanager
+def _spawn(config: Path) -> Iterator[subprocess.Popen[str]]:
+    """The service as a process, which does not outlive the test."""
+    with subprocess.Popen(
         [str(Path(sys.executable).parent / "baton"), "--config", str(config), "run"],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def _line(process: subprocess.Popen[str], wanted: str) -> str:
@@ -296,6 +303,15 @@ def test_sigterm_stops_it_and_the_next_start_goes_on(sandbox: Sandbox, tmp_path:
         again.send_signal(signal.SIGTERM)
         assert again.wait(10) == 0
     assert {task["id"]: task["meta"]["versionId"] for task in sandbox.all("Task")} == tasks
+
+
+def test_a_signal_takes_no_lock_and_is_heard_whenever_it_comes(tmp_path: Path) -> None:
+    """It may interrupt the thread that holds the lock of the stop, or come just before that thread begins to wait."""
+    service = Service(load(_config(tmp_path, "http://127.0.0.1:1/fhir")), lambda *_said, **_more: None)
+    with service._signals():
+        signal.raise_signal(signal.SIGTERM)
+        assert not service.clock.stopped.is_set()  # so nothing was taken that might have been held
+        service._wait()
 
 
 def test_sigterm_stops_it_though_a_server_never_answers(
