@@ -83,6 +83,7 @@ class Crash:
             self._make_again(seen)
             self.ward.time_passes()
             self.ward.sync(sweep=True)  # as every day: a lost write of ours that no poll shows is found by it
+            self._make_again(seen)
             self.ward.to_the_end(self.story, wanted)
             self._none_taken_for_deleted()
         except BaseException:
@@ -130,25 +131,24 @@ class Crash:
     # --- people
 
     def _unmade(self) -> list[Edit]:
-        """Edits that the server acknowledged and lost."""
-        return [edit for edit in self.ward.edits if int(self._version(edit.ref)) < int(edit.version)]
+        """Edits that the server acknowledged and lost: by now another may bear the number of their version."""
+        return [edit for edit in self.ward.edits if not self._stands(edit)]
 
-    def _version(self, ref: str) -> str:
-        answer = self.ward.ehr.get(ref, headers={"Cache-Control": "no-cache"})
-        if answer.status_code == httpx.codes.NOT_FOUND:
-            return "0"
-        assert answer.status_code == httpx.codes.OK, answer.text
-        return str(answer.json()["meta"]["versionId"])
+    def _stands(self, edit: Edit) -> bool:
+        found = self.ward.ehr.get(
+            f"{edit.ref}/_history/{edit.version}", headers={"Cache-Control": "no-cache"}
+        )
+        return found.status_code == httpx.codes.OK and found.json()["meta"]["lastUpdated"] == edit.stamp
 
     def _make_again(self, seen: Counter[str]) -> None:
-        """People do again what they find undone."""
+        """People do again what they find undone; what was done to a Task that is gone, once Baton has brought it."""
         lost = self._unmade()
         self.ward.edits = [edit for edit in self.ward.edits if edit not in lost]
         gone = {(edit.ref, edit.version) for edit in lost}
         self.ward.hers = [h for h in self.ward.hers if (f"Task/{h.task}", h.version) not in gone]
-        for edit in lost:
-            edit.again()
-        seen["edits made again"] += len(lost)
+        later = [edit for edit in lost if edit.again() is False]
+        self.ward.edits += later
+        seen["edits made again"] += len(lost) - len(later)
 
     # --- Baton
 

@@ -44,10 +44,11 @@ class Impatient(SystemClock):
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """An edit that the server acknowledged, as a version; ``again`` makes it once more."""
+    """An edit that the server acknowledged, as a version with its stamp; ``again`` makes it once more."""
 
     ref: str
     version: str
+    stamp: str
     again: Callable[[], object]
 
 
@@ -142,8 +143,10 @@ class Ward:
         ref = f"{resource['resourceType']}/{resource['id']}"
         answer = self.ehr.put(ref, json=resource, headers={"Prefer": "return=representation"})
         assert answer.status_code in (200, 201), answer.text
-        made = str(answer.json()["meta"]["versionId"])
-        self.edits.append(Edit(ref, made, lambda: self.put(resource)))
+        meta = answer.json()["meta"]
+        self.edits.append(
+            Edit(ref, str(meta["versionId"]), str(meta["lastUpdated"]), lambda: self.put(resource))
+        )
 
     def change(self, ref: str, **elements: Any) -> None:
         body = self.ehr.get(ref).raise_for_status().json()
@@ -179,8 +182,9 @@ class Ward:
             if answer.status_code == 200:
                 made = str(answer.json()["meta"]["versionId"])
                 self.hers.append(Hers(str(task["id"]), element, value, made))
-                redo = Edit(f"Task/{task['id']}", made, lambda: self.on_task(patient, element, value, edit))
-                self.edits.append(redo)
+                stamp = str(answer.json()["meta"]["lastUpdated"])
+                ref = f"Task/{task['id']}"
+                self.edits.append(Edit(ref, made, stamp, lambda: self.on_task(patient, element, value, edit)))
                 return True
             assert answer.status_code in (409, 412), answer.text
         raise AssertionError("a person cannot save her edit")
