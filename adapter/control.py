@@ -182,7 +182,7 @@ def _left(need: Need, source: str) -> dict[str, Any]:
         "since": face.onset.isoformat() if face.onset else None,
         "opens": face.opens.isoformat() if face.in_turn and face.opens else None,
         "why": "live_over" if face.in_turn else face.too_old_reason,
-        "title": face.words.title,
+        "title": face.particulars.words.title,
     }
 
 

@@ -47,6 +47,7 @@ class Calendar:
     _moved: dict[tuple[datetime, int, Unit, int], datetime] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    _closings: dict[datetime, datetime] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.days or not self.days <= set(range(7)):
@@ -108,11 +109,12 @@ class Calendar:
 
     def end_of_business_day(self, instant: datetime) -> datetime:
         """When the business day in which ``instant`` falls closes; from closing time on that is the next one's."""
-        if _far(instant):
-            return instant
-        day = self.local(instant).date()
-        still_open = self.is_open(day) and instant < self.closing(day)
-        return self.closing(day if still_open else self.next_open(day))
+        held = self._closings.get(instant)
+        if held is None:
+            if len(self._closings) >= _MOST_MOVES:
+                self._closings.clear()
+            held = self._closings[instant] = self._end_of_business_day(instant)
+        return held
 
     def last_closing(self, instant: datetime) -> datetime:
         """The closing of ``instant``'s day, or of the last open day before it where it falls on a closed one."""
@@ -120,6 +122,13 @@ class Calendar:
             return instant
         day = self.local(instant).date()
         return self.closing(day if self.is_open(day) else self.last_open(day))
+
+    def _end_of_business_day(self, instant: datetime) -> datetime:
+        if _far(instant):
+            return instant
+        day = self.local(instant).date()
+        still_open = self.is_open(day) and instant < self.closing(day)
+        return self.closing(day if still_open else self.next_open(day))
 
     def _shift(self, instant: datetime, by: Duration, sign: int) -> datetime:
         """Remembered: the looks of one pass move the same moments (now, go-live) for every rule and person."""

@@ -22,7 +22,7 @@ class Unit(StrEnum):
     @property
     def counts_days(self) -> bool:
         """Whether the result is a day for people, not a time of day."""
-        return self not in (Unit.MINUTES, Unit.HOURS, Unit.BUSINESS_HOURS)
+        return self is not Unit.MINUTES and self is not Unit.HOURS and self is not Unit.BUSINESS_HOURS
 
 
 _SHORT = {"m": Unit.MINUTES, "h": Unit.HOURS, "d": Unit.DAYS, "w": Unit.WEEKS}

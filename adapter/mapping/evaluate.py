@@ -6,21 +6,21 @@ The order is: may it stand at all (``applies``, ``when``), is it done (``satisfi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from msgspec import structs
+from msgspec import Struct, structs
 
-from adapter.facts.facts import Facts
+from adapter.facts.facts import FACT_TYPES, Facts
 from adapter.fhirjson import digest
 from adapter.mapping import moments
 from adapter.mapping.age import HURRIED, priority_of
 from adapter.mapping.calendar import Calendar
 from adapter.mapping.durations import Duration, Unit
-from adapter.mapping.finding import Finding, Step, Tri
+from adapter.mapping.fhirpath import Expression
+from adapter.mapping.finding import NO_WORDS, Finding, Step, Tri
 from adapter.mapping.moments import Mark, Outcome, Timing
 from adapter.mapping.renewal import renewal
 from adapter.mapping.rules import Rule
@@ -29,6 +29,8 @@ from adapter.mapping.screens import Screens
 from adapter.mapping.template import Filled, Template, canonical, words
 from adapter.mapping.values import NO_TYPES, NOTHING, Verdict, both, records_in, verdict
 from adapter.model import EVIDENCE, Snapshot, SnapshotState, Task, Words
+
+_T = TypeVar("_T")
 
 
 def evaluate(rule: Rule, focus: Snapshot, facts: Facts, *, now: datetime) -> Finding:
@@ -94,8 +96,7 @@ _NO = Verdict(Tri.NO)
 _UNKNOWN = Verdict(Tri.UNKNOWN)
 
 
-@dataclass(frozen=True, slots=True)
-class _Dates:
+class _Dates(Struct, frozen=True):
     onset: datetime | None = None
     onset_gaps: frozenset[str] = NOTHING
     opens: Outcome = moments.UNKNOWN
@@ -103,6 +104,9 @@ class _Dates:
     due: Outcome = moments.ABSENT
     ends: Outcome = moments.ABSENT
     steps: tuple[Step, ...] = ()
+
+
+_NO_DATES = _Dates()
 
 
 class _Evaluation:
@@ -156,12 +160,15 @@ class _Evaluation:
         task = self._task(need.text)
         if verdicts.settled and task is not None:
             verdicts = self._closing_now(verdicts, task)
-        dates = _Dates() if verdicts.settled else self._dates(task)
+        dates = _NO_DATES if verdicts.settled else self._dates(task)
         verdicts = self._acting(verdicts, dates)
         ended, verdicts = self._ended(verdicts, dates.ends)
         too_old = self._too_old(dates.onset) if not verdicts.settled else ""
         missing, blind = self._gaps(verdicts, need, dates, task)
         shown = verdicts.open
+        particulars = _Particulars(self, need.text, shown=shown)
+        if shown:
+            particulars.rest_on()
         priority = priority_of(self.focus)
         return Finding(
             rule=self.rule,
@@ -183,14 +190,10 @@ class _Evaluation:
             old=bool(too_old),
             too_old_reason=too_old,
             steps=dates.steps,
-            words=self._words() if shown else Words(),
+            particulars=particulars,
             performer=self.rule.performer,
             programme=self.rule.programme,
-            based_on=self._based_on() if shown else (),
-            opening=self._evidence(self.rule.opening.facts) if shown else (),
             closing=self._closing() if verdicts.satisfied.tri is Tri.YES else (),
-            group=self._group() if shown else "",
-            renews=renewal(self.scope) if self._is_known(need.text) else None,
             hold_policy=self.rule.hold,
             urgent=priority in HURRIED,
             priority=priority,
@@ -294,7 +297,7 @@ class _Evaluation:
         opens = Outcome(Mark(turn, counts_days=True)) if turn else opens
         said["opens"] = opens.at if opens.known else None
         actual = opened or max(self.now, opens.at or self.now)
-        due = moments.due(self.rule.due, replace(timing, opened=actual))
+        due = moments.due(self.rule.due, structs.replace(timing, opened=actual))
         said["due"] = due.at
         ends = moments.latest(self.rule.ends, timing, whole_days=True) if self.rule.ends else moments.ABSENT
         return _Dates(onset, gaps, opens, turn is not None, due, ends, self._steps(due.at))
@@ -391,6 +394,34 @@ class _Evaluation:
 
     # Identity, words, evidence
 
+    def words(self) -> Words:
+        """The texts for people."""
+        zone, spoken = self.scope.zone, self.scope.spoken
+        rule = self.rule
+        errors = dict(self.seen.errors)
+        said = Words(*(words(text, spoken, zone) for text in (rule.title, rule.next, rule.reason)))
+        self.seen.errors = errors  # a word that fails leaves a gap, not an unknown
+        return said
+
+    def group(self) -> str:
+        """The name of the tasks that are shown together; "" where there is none, or it is unknown."""
+        return (self._canonical(self.rule.group).text or "") if self.rule.group else ""
+
+    def based_on(self) -> tuple[str, ...]:
+        """The orders that drove it."""
+        if self.focus.type != "Appointment":
+            return ()
+        orders = self.facts.fact("orders", self.focus).records
+        return tuple(record["ref"] for record in orders if "ref" in record)
+
+    def opening(self) -> tuple[str, ...]:
+        """What the need stands on."""
+        return self._evidence(self.rule.opening.facts)
+
+    def renews(self, need: str | None) -> str | None:
+        """The digest of the values whose change ends silence, where a task of the person could be silent."""
+        return renewal(self.scope) if self._is_known(need) else None
+
     def _need(self) -> Filled:
         if self._filled is None:
             self._filled = self._canonical(self.rule.need)
@@ -398,17 +429,6 @@ class _Evaluation:
 
     def _canonical(self, template: Template) -> Filled:
         return canonical(template, self.scope.first, self.facts.bases)
-
-    def _group(self) -> str:
-        return (self._canonical(self.rule.group).text or "") if self.rule.group else ""
-
-    def _words(self) -> Words:
-        zone, spoken = self.scope.zone, self.scope.spoken
-        rule = self.rule
-        errors = dict(self.seen.errors)
-        said = Words(*(words(text, spoken, zone) for text in (rule.title, rule.next, rule.reason)))
-        self.seen.errors = errors  # a word that fails leaves a gap, not an unknown
-        return said
 
     def _task(self, need: str | None) -> Task | None:
         """The open task of this need; else the one of this rule and focus."""
@@ -420,12 +440,6 @@ class _Evaluation:
     def _is_known(self, need: str | None) -> bool:
         tasks = self.facts.chart.tasks
         return any(task.focus == self.focus.ref or (need and task.need == need) for task in tasks)
-
-    def _based_on(self) -> tuple[str, ...]:
-        if self.focus.type != "Appointment":
-            return ()
-        orders = self.facts.fact("orders", self.focus).records
-        return tuple(record["ref"] for record in orders if "ref" in record)
 
     def _evidence(self, names: Iterable[str]) -> tuple[str, ...]:
         refs = {self.focus.ref: None}
@@ -449,6 +463,75 @@ class _Evaluation:
         found = verdict(self.scope.with_only(name, record, self.rule.closing.facts, self.rule.satisfied))
         self.seen.errors = errors
         return found is not None and found.tri is Tri.YES
+
+
+class _Particulars:
+    """:class:`adapter.mapping.finding.Particulars` that are worked out when somebody asks, each once.
+
+    Most looks find a task that says all of it already, or a need that is not yet open.
+    """
+
+    __slots__ = ("_evaluation", "_held", "_need", "_shown")
+
+    def __init__(self, evaluation: _Evaluation, need: str | None, *, shown: bool) -> None:
+        self._evaluation = evaluation
+        self._need = need
+        self._shown = shown
+        self._held: dict[str, Any] = {}
+
+    def rest_on(self) -> None:
+        """Read the facts that a need stands on, so that they tell when to look again; and those of words alone."""
+        rule, named = self._evaluation.rule, self._evaluation.scope.named
+        for fact in rule.opening.facts:
+            named(fact)
+        if _tells_the_time(rule):
+            _ = self.words, self.group, self.renews  # what they read counts for the next look
+
+    @property
+    def words(self) -> Words:
+        return self._told("words", self._evaluation.words) if self._shown else NO_WORDS
+
+    @property
+    def based_on(self) -> tuple[str, ...]:
+        return self._told("based_on", self._evaluation.based_on) if self._shown else ()
+
+    @property
+    def opening(self) -> tuple[str, ...]:
+        return self._told("opening", self._evaluation.opening) if self._shown else ()
+
+    @property
+    def group(self) -> str:
+        return self._told("group", self._evaluation.group) if self._shown else ""
+
+    @property
+    def renews(self) -> str | None:
+        return self._told("renews", lambda: self._evaluation.renews(self._need))
+
+    def _told(self, name: str, ask: Callable[[], _T]) -> _T:
+        if name not in self._held:
+            try:
+                self._held[name] = ask()
+            finally:
+                self._evaluation.scope.close()
+        told: _T = self._held[name]
+        return told
+
+
+@lru_cache(maxsize=4096)
+def _tells_the_time(rule: Rule) -> bool:
+    """Whether words, group or renewal read facts that change by time, or by evidence, and verdict and dates do not."""
+    asked = [
+        part for text in (rule.title, rule.next, rule.reason, rule.group) if text for part in _parts(text)
+    ]
+    read = frozenset[str]().union(*(part.variables for part in (*asked, *rule.renews)))
+    own = read - rule.opening.facts - rule.closing.facts
+    return any(
+        name == "coming" or not FACT_TYPES[name].isdisjoint(EVIDENCE) for name in own & FACT_TYPES.keys()
+    )
+
+
+def _parts(text: Template) -> Iterable[Expression]:
+    return [part for hole in text.holes() for part in hole.chain.parts]
 
 
 @lru_cache(maxsize=1024)  # as many as rules have steps, and a source's parameters change their distances

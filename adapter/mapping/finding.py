@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from adapter.mapping.durations import Duration
 from adapter.model import Priority, Words
@@ -43,8 +45,48 @@ class Step:
     by: Duration | None = None
 
 
+class Particulars(Protocol):
+    """What a task says and rests on. Few of those who hold a finding ask for any of it.
+
+    Attributes:
+        words: only where the need is yes and unsatisfied; else empty.
+        based_on: orders, other than the focus, that drove it.
+        opening: evidence as "Type/id".
+        group: tasks of one group are shown together.
+        renews: digest of the values whose change ends silence; None where any is unknown, and where no task of
+            the person is about this need or focus.
+    """
+
+    @property
+    def words(self) -> Words: ...
+    @property
+    def based_on(self) -> tuple[str, ...]: ...
+    @property
+    def opening(self) -> tuple[str, ...]: ...
+    @property
+    def group(self) -> str: ...
+    @property
+    def renews(self) -> str | None: ...
+
+
+NO_WORDS = Words()
+
+
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Stated:
+    """:class:`Particulars` that are known from the start."""
+
+    words: Words = NO_WORDS
+    based_on: tuple[str, ...] = ()
+    opening: tuple[str, ...] = ()
+    group: str = ""
+    renews: str | None = None
+
+
+NOTHING_STATED = Stated()
+
+
+class Finding(Struct, frozen=True):
     """The judgement of one rule about one focus, at one moment.
 
     Attributes:
@@ -64,11 +106,8 @@ class Finding:
         ends, ended: moot after this; passed.
         old, too_old_reason: must not open: "max_age" or "live_from". Never closes anything.
         steps: the escalation, by time.
-        words: only where the need is yes and unsatisfied; else empty.
-        based_on: orders, other than the focus, that drove it.
-        opening, closing: evidence as "Type/id".
-        renews: digest of the values whose change ends silence; None where any is unknown, and where no task of
-            the person is about this need or focus.
+        particulars: worked out when they are asked for.
+        closing: evidence as "Type/id".
         hold_policy: "in-hospital" or "none".
         on_hold: the focus is an order on hold: the engine holds, the answer is as if it were active.
         urgent, priority: by the focus's own priority.
@@ -94,14 +133,10 @@ class Finding:
     old: bool = False
     too_old_reason: str = ""
     steps: tuple[Step, ...] = ()
-    words: Words = field(default_factory=Words)
+    particulars: Particulars = NOTHING_STATED
     performer: str = ""
     programme: str = ""
-    based_on: tuple[str, ...] = ()
-    opening: tuple[str, ...] = ()
     closing: tuple[str, ...] = ()
-    group: str = ""
-    renews: str | None = None
     hold_policy: str = "in-hospital"
     urgent: bool = False
     priority: Priority = Priority.ROUTINE

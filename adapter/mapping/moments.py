@@ -6,10 +6,11 @@ is the earliest. Nothing here is stored: moments are computed anew at every look
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from adapter.facts.times import When, last_instant
 from adapter.mapping.durations import Duration
@@ -17,7 +18,7 @@ from adapter.mapping.fhirpath import Value
 from adapter.mapping.finding import Tri
 from adapter.mapping.rules import ClockRow, Edge, Moment
 from adapter.mapping.scope import Scope
-from adapter.mapping.values import NO_TYPES, NOTHING, span_of
+from adapter.mapping.values import NO_TYPES, NOTHING, span_of, when_of
 
 
 class Mark(NamedTuple):
@@ -48,8 +49,7 @@ UNKNOWN = Outcome(known=False)
 """What is not known, and no reading would settle it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(Struct, frozen=True):
     """What the moments of one rule share.
 
     ``words`` are the instants that steps may name: onset, opens, due. ``opened`` is when the task was opened, or
@@ -64,11 +64,15 @@ class Timing:
 
 def latest(steps: Sequence[Moment], timing: Timing, *, whole_days: bool = False) -> Outcome:
     """The latest of the steps that apply; unknown where any step is. ``whole_days``: a day lasts until its end."""
-    outcomes = [_step(step, timing, whole_days) for step in steps]
-    marks = [outcome.mark for outcome in outcomes if outcome.mark]
-    mark = max(marks, key=lambda m: m.at, default=None)
-    unknown = [outcome for outcome in outcomes if not outcome.known]
-    return Outcome(mark, not unknown, _gaps(unknown))
+    mark: Mark | None = None
+    known, gaps = True, NOTHING
+    for step in steps:
+        found, is_known, more = _step(step, timing, whole_days)
+        if found is not None and (mark is None or found.at > mark.at):
+            mark = found
+        if not is_known:
+            known, gaps = False, gaps | more
+    return Outcome(mark, known, gaps)
 
 
 def opening(steps: Sequence[Moment], timing: Timing) -> Outcome:
@@ -87,10 +91,17 @@ def opening(steps: Sequence[Moment], timing: Timing) -> Outcome:
 
 def due(steps: Sequence[Moment], timing: Timing) -> Outcome:
     """Until when: the earliest of the known steps, each not before the end of the business day of opening."""
-    outcomes = [_step(step, timing, False) for step in steps]
-    marks = [_due_mark(outcome.mark, timing) for outcome in outcomes if outcome.mark]
-    unknown = [outcome for outcome in outcomes if not outcome.known]
-    return Outcome(min(marks, key=lambda m: m.at, default=None), not unknown, _gaps(unknown))
+    mark: Mark | None = None
+    known, gaps = True, NOTHING
+    for step in steps:
+        found, is_known, more = _step(step, timing, False)
+        if found is not None:
+            found = _due_mark(found, timing)
+            if mark is None or found.at < mark.at:
+                mark = found
+        if not is_known:
+            known, gaps = False, gaps | more
+    return Outcome(mark, known, gaps)
 
 
 def stands_by_itself(steps: Sequence[Moment], timing: Timing) -> bool:
@@ -109,7 +120,10 @@ def _due_mark(mark: Mark, timing: Timing) -> Mark:
 
 def instant_of(value: Value, scope: Scope) -> datetime | None:
     """The latest instant among values, days taken as ``after`` takes them; for onsets."""
-    return max(_edges(value, scope, Edge.AFTER, False), key=lambda mark: mark[0], default=(None, False))[0]
+    items = value.items
+    if not items:
+        return None
+    return max([at for at, _ in _edges(value, scope, Edge.AFTER, False)], default=None)
 
 
 def _step(step: Moment, timing: Timing, whole_days: bool) -> Outcome:
@@ -130,8 +144,8 @@ def _step(step: Moment, timing: Timing, whole_days: bool) -> Outcome:
     if _undecided(value, scope):
         return Outcome(None, False, value.gaps)
     found = [_move(at, by, step.edge, day, scope) for at, day in _edges(value, scope, step.edge, whole_days)]
-    if not found:
-        return ABSENT
+    if len(found) < 2:
+        return Outcome(found[0]) if found else ABSENT
     pick = max if step.edge is Edge.AFTER else min
     return Outcome(pick(found, key=lambda mark: mark.at))
 
@@ -184,8 +198,11 @@ def _move(at: datetime, by: Duration | None, edge: Edge, day: bool, scope: Scope
 def _edges(value: Value, scope: Scope, edge: Edge, whole_days: bool) -> Iterator[tuple[datetime, bool]]:
     """The instants of an anchor's values at one edge, and whether each was but a day."""
     for item in value.items:
-        span = span_of(item, scope.zone)
-        when = None if span is None else span.end if edge is Edge.AFTER else span.start
+        if type(item) is When or type(item) is str:
+            when = when_of(item, scope.zone)
+        else:
+            span = span_of(item, scope.zone)
+            when = None if span is None else span.end if edge is Edge.AFTER else span.start
         if when is not None:
             yield _edge(when, scope, edge, whole_days), when.day_only
 
@@ -200,7 +217,3 @@ def _edge(when: When, scope: Scope, edge: Edge, whole_days: bool) -> datetime:
         return scope.calendar.opening(scope.calendar.local(when.instant).date())
     seen = scope.focus.first_seen
     return seen if seen is not None and when.instant <= seen < end else end
-
-
-def _gaps(outcomes: Iterable[Outcome]) -> frozenset[str]:
-    return frozenset().union(*(outcome.gaps for outcome in outcomes))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from adapter.facts.times import When
 from adapter.mapping.fhirpath import Value
@@ -22,14 +22,13 @@ from adapter.references import NO_BASES, Bases, parse_reference
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _FULL_DATE = re.compile(r"\d{4}-\d\d-\d\d(T[\d:.]+(Z|[+-]\d\d:\d\d)?)?")
-_GAPS = re.compile(r"\s+")
 # What SNOMED CT appends to a fully specified name, "Physiotherapy of chest (regime/therapy)": no word for people.
 _SNOMED_TAG = re.compile(
     r"\s*\((?:procedure|regime/therapy|finding|disorder|situation|observable entity|physical object|event|"
     r"qualifier value|body structure|morphologic abnormality|occupation|person|substance|product|environment|"
     r"record artifact|assessment scale|staging scale|specimen)\)$"
 )
-_BEFORE_STOP = re.compile(r" +([.,;:!?])")
+_STOPS = tuple(f" {stop}" for stop in ".,;:!?")
 
 
 class TemplateFault(Exception):
@@ -86,8 +85,7 @@ class Template:
                     yield inner
 
 
-@dataclass(frozen=True, slots=True)
-class Filled:
+class Filled(NamedTuple):
     """A canonical text, or None and the gaps because of which it is unknown."""
 
     text: str | None
@@ -105,20 +103,35 @@ def parse_template(text: str, compile_chain: Compile) -> Template:
 
 def words(template: Template, resolve: Resolve, zone: tzinfo) -> str:
     """The text for people. What is unknown or absent leaves no gap."""
+    parts = template.parts
+    if len(parts) == 1 and type(parts[0]) is str:
+        return _tidy(parts[0])
     said = []
-    for part in template.parts:
-        if isinstance(part, Group):
+    for part in parts:
+        if type(part) is Group:
             inner = [_spoken(piece, resolve, zone) for piece in part.parts]
             said.append("" if "" in inner else "".join(inner))
         else:
             said.append(_spoken(part, resolve, zone))
-    return _BEFORE_STOP.sub(r"\1", _GAPS.sub(" ", "".join(said))).strip()
+    return _tidy("".join(said))
+
+
+def _tidy(text: str) -> str:
+    """One space between words, none before a stop."""
+    text = " ".join(text.split())
+    for stop in _STOPS:
+        if stop in text:
+            text = text.replace(stop, stop[1])
+    return text
 
 
 def canonical(template: Template, resolve: Resolve, bases: Bases = NO_BASES) -> Filled:
     """The text for identity: None where a hole is unknown, empty (outside brackets) or has several values."""
     texts: list[str] = []
     for part in template.parts:
+        if type(part) is str:
+            texts.append(part)
+            continue
         filled = _filled(part, resolve, bases)
         if filled.text is None:
             return filled
@@ -159,16 +172,21 @@ def _filled(part: Part, resolve: Resolve, bases: Bases) -> Filled:
     return Filled("".join(texts))
 
 
-def _spoken(part: str | Hole, resolve: Resolve, zone: tzinfo) -> str:
-    if isinstance(part, str):
+def _spoken(part: Part, resolve: Resolve, zone: tzinfo) -> str:
+    if type(part) is str:
         return part
-    return next((text for item in resolve(part.chain).items if (text := _say(item, zone))), "")
+    assert type(part) is Hole
+    for item in resolve(part.chain).items:
+        if text := _say(item, zone):
+            return text
+    return ""
 
 
 def _say(item: Any, zone: tzinfo) -> str:
-    if isinstance(item, str) and not _FULL_DATE.fullmatch(item):
+    if isinstance(item, str) and not (item[:1].isdigit() and _FULL_DATE.fullmatch(item)):
         text = item if item.isprintable() else "".join(c if c.isprintable() else " " for c in item)
-        return _SNOMED_TAG.sub("", text.strip())
+        text = text.strip()
+        return _SNOMED_TAG.sub("", text) if text.endswith(")") else text
     when = when_of(item, zone)
     if when is not None:
         return day_words(when, zone)
@@ -178,6 +196,8 @@ def _say(item: Any, zone: tzinfo) -> str:
 
 
 def _one(value: Value, bases: Bases) -> Filled:
+    if len(value.items) == 1 and type(value.items[0]) is str and value.items[0]:
+        return Filled(value.items[0])
     texts = {text for item in value.items if (text := _identify(item, bases))}
     if len(texts) == 1 and len(value.items) >= 1:
         return Filled(texts.pop())

@@ -187,7 +187,7 @@ class Deciding:
             return
         generation = max([t.generation for t in self.rows.values() if t.key == key] + [taken or 0]) + 1
         task = self._made(need, key, generation, follows.id if follows else "")
-        self._add(self._event(task.id, EventKind.OPENED, as_set(task), "open", face.opening))
+        self._add(self._event(task.id, EventKind.OPENED, as_set(task), "open", face.particulars.opening))
         self._say(self.rows[task.id], face)
         self._escalate(self.rows[task.id], face)
         self._wanted(task.id)
@@ -226,10 +226,10 @@ class Deciding:
             ends=face.ends,
             onset=face.onset,
             performer=face.performer,
-            group=face.group,
+            group=face.particulars.group,
             follows=follows,
-            based_on=tuple(ref for ref in face.based_on if ref != face.focus),
-            opening=face.opening,
+            based_on=tuple(ref for ref in face.particulars.based_on if ref != face.focus),
+            opening=face.particulars.opening,
         )
 
     def _patient(self, face: Finding) -> str:
@@ -319,7 +319,9 @@ class Deciding:
         if task.mark:
             new = replace(new, mark="", marked_at=None)
         if new != task:
-            self._changed(task, new, EventKind.REVISED, "facts changed", face.opening if face else ())
+            self._changed(
+                task, new, EventKind.REVISED, "facts changed", face.particulars.opening if face else ()
+            )
         if face:
             self._say(self.rows[task.id], face)
             self._escalate(self.rows[task.id], face)
@@ -452,7 +454,7 @@ class Deciding:
             hold="",
             held_status="",
             mark="" if task.mark == WITHDRAWING else task.mark,
-            renews=(face.renews or "") if face else "",
+            renews=(face.particulars.renews or "") if face else "",
         )
         self._changed(task, new, kind, why, face.closing if face else ())
 
@@ -478,11 +480,14 @@ class Deciding:
         face = next((f for f in need.findings if f.rule.id == task.rule and f.focus == task.focus), need.face)
         if need.verdict in _NO_LONGER and not task.turned:
             self._changed(task, replace(task, turned=True), EventKind.NOTED, "no longer open")
-        elif need.verdict is Verdict.UNKNOWN and self._news() and need.acts(self.now):
+            return
+        if need.verdict is Verdict.UNKNOWN and self._news() and need.acts(self.now):
             self.missing |= need.missing
-        elif face.renews and not (task.renews or task.turned):
-            self._changed(task, replace(task, renews=face.renews), EventKind.NOTED, "values noted")
-        elif need.verdict is Verdict.OPEN and (task.turned or (face.renews and task.renews != face.renews)):
+            return
+        renews = face.particulars.renews
+        if renews and not (task.renews or task.turned):
+            self._changed(task, replace(task, renews=renews), EventKind.NOTED, "values noted")
+        elif need.verdict is Verdict.OPEN and (task.turned or (renews and task.renews != renews)):
             self._open(need, follows=task)
 
     def _news(self) -> bool:
@@ -616,7 +621,7 @@ class Deciding:
 
     def _say(self, task: Task, face: Finding) -> None:
         if task.rule == face.rule.id and task.focus == face.focus:
-            self.words[task.id] = face.words
+            self.words[task.id] = face.particulars.words
 
 
 def _higher(one: Priority, other: Priority) -> Priority:

@@ -101,7 +101,7 @@ INDEX: Mapping[int, Entry] = {
         out=(
             Edit(
                 "reconcile/changes.py",
-                "(task.turned or (face.renews and task.renews != face.renews))",
+                "(task.turned or (renews and task.renews != renews))",
                 "True",
             ),
             Edit("reconcile/changes.py", "if need.verdict in _NO_LONGER and not task.turned:", "if False:"),

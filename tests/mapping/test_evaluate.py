@@ -405,8 +405,8 @@ def test_a_clock_has_dated_rows_and_a_fallback(tmp_path: Path) -> None:
 
 def test_words_and_evidence_stand_with_open_needs() -> None:
     found = judged({**ORDER, "Appointment/v1": VISIT}, "obtain-result", "2025-12-08T15:00:00-05:00")
-    assert found.opening == ("ServiceRequest/o1", "Appointment/v1")
-    assert found.words.reason == "The visit took place on Mon 1 Dec and no report has arrived."
+    assert found.particulars.opening == ("ServiceRequest/o1", "Appointment/v1")
+    assert found.particulars.words.reason == "The visit took place on Mon 1 Dec and no report has arrived."
 
 
 def test_priority_comes_from_the_focus() -> None:
@@ -420,7 +420,7 @@ def renewed(given: dict[str, Any], change: Any = None) -> str | None:
     held: Chart = chart(made, NOW, given)
     held = replace(held, tasks=(task("schedule-referral", "ServiceRequest/o1"),))
     held = change(held) if change else held
-    digest: str | None = find(made, "schedule-referral", held, "ServiceRequest/o1").renews
+    digest: str | None = find(made, "schedule-referral", held, "ServiceRequest/o1").particulars.renews
     return digest
 
 
@@ -452,7 +452,9 @@ def test_a_visit_that_passes_wakes_nobody() -> None:
     mine = task("verify-coverage", "Coverage/c1", need="coverage:Coverage/c1")
     before = replace(chart(made, "2025-12-09T10:00:00-05:00", given), tasks=(mine,))
     after = replace(chart(made, "2025-12-12T10:00:00-05:00", given), tasks=(mine,))
-    digests = {find(made, "verify-coverage", held, "Coverage/c1").renews for held in (before, after)}
+    digests = {
+        find(made, "verify-coverage", held, "Coverage/c1").particulars.renews for held in (before, after)
+    }
     assert len(digests) == 1
     assert None not in digests
 

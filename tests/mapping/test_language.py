@@ -84,7 +84,7 @@ def test_a_discharge_asks_for_a_call_within_two_business_days(tmp_path: Path) ->
     found = find(made, "discharge-call", chart(made, TUESDAY, {"Encounter/e1": STAY}), "Encounter/e1")
     assert found.opens_now(datetime.fromisoformat(TUESDAY))
     assert found.due == datetime.fromisoformat("2025-12-03T17:00:00-05:00")
-    assert found.words.title == "Call the patient after the discharge of Mon 1 Dec"
+    assert found.particulars.words.title == "Call the patient after the discharge of Mon 1 Dec"
     assert found.hold_policy == "none"
 
 
@@ -131,6 +131,6 @@ def test_a_chase_counts_from_the_mark_by_the_regulators_clock(tmp_path: Path) ->
     )
     found = find(made, "chase-decision", replace(held, tasks=(mine,)), "ServiceRequest/o1")
     assert found.opens == datetime.fromisoformat("2026-01-13T10:00:00-05:00")
-    assert found.words.reason == "The request was sent on Tue 6 Jan and the payer's time is up."
+    assert found.particulars.words.reason == "The request was sent on Tue 6 Jan and the payer's time is up."
     silent = find(made, "chase-decision", held, "ServiceRequest/o1")
     assert silent.when is Tri.NO

@@ -98,7 +98,7 @@ def told(finding: Finding, now: datetime) -> tuple[Any, ...]:
         finding.ended,
         finding.due if finding.opens_known and finding.opens and finding.opens > now else None,
         finding.onset,
-        finding.words,
+        finding.particulars.words,
     )
 
 

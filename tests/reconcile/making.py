@@ -10,7 +10,7 @@ from typing import Any
 from adapter.facts.patient import PatientGuard
 from adapter.ledger.fold import fold
 from adapter.mapping.calendar import calendar_of
-from adapter.mapping.finding import Finding, Step, Tri
+from adapter.mapping.finding import Finding, Stated, Step, Tri
 from adapter.model import Chart, Event, Snapshot, SnapshotState, SourceFacts, Task, Words
 from adapter.reconcile.changes import Deciding, Decision
 from adapter.reconcile.needs import needs_of
@@ -50,7 +50,9 @@ def finding(**more: Any) -> Finding:
         "programme": "referral",
         "renews": "values-1",
     }
-    return Finding(**{**values, **more})
+    values |= more
+    told = {name: values.pop(name) for name in Stated.__dataclass_fields__ if name in values}
+    return Finding(**values, particulars=Stated(**told))
 
 
 def snapshot(ref: str = "ServiceRequest/o1", **more: Any) -> Snapshot:

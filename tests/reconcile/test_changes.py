@@ -161,7 +161,7 @@ def test_a_need_stays_open_while_any_of_its_rules_says_so() -> None:
     noshow = finding(rule=rule("rebook-visit", 2), focus="Appointment/a1")
     held = chart(snapshot(), snapshot("Appointment/a1"))
     held = after(held, decide(held, finding(), noshow))
-    booked = replace(noshow, satisfied=Tri.YES)
+    booked = structs.replace(noshow, satisfied=Tri.YES)
     assert "completed" not in kinds(decide(held, finding(), booked))
     assert "completed" in kinds(decide(held, finding(satisfied=Tri.YES), booked))
 
@@ -184,7 +184,7 @@ def test_a_link_that_arrives_later_changes_the_need_and_not_the_task() -> None:
     visit = finding(focus="Appointment/a1", rule=rule("confirm-visit", 1), need="visit-for:Appointment/a1")
     held = chart(snapshot("Appointment/a1"))
     held = after(held, decide(held, visit))
-    linked = replace(visit, need="visit-for:ServiceRequest/o9")
+    linked = structs.replace(visit, need="visit-for:ServiceRequest/o9")
     assert decide(held, linked).events == ()
 
 
