@@ -208,6 +208,24 @@ class Facts:
             return False
         return self.eligibility.never_says(says)
 
+    def is_past(self, order: Snapshot, bound: datetime) -> bool:
+        """Whether something took place for an order, and it is certain, before asking for it, that all of it ended
+        before a moment.
+
+        Certain as far as the visits on the chart go: whether they are all is another question.
+        """
+        if order.type != _ORDER or _STAY in self._by_type or self._torn:
+            return False
+        came = False
+        for visit in self._held(self.links.of_order(order.ref, _VISIT)):
+            body = visit.body
+            if status_of(body) in visits.MET:
+                end = parse_when(body.get("end"), self.zone) or parse_when(body.get("start"), self.zone)
+                if end is None or end.day_only or end.instant >= bound:
+                    return False
+                came = True
+        return came
+
     @cached_property
     def _is_told_by_extension(self) -> bool:
         """Whether an order or visit has any extension: payers speak by one of them, too."""

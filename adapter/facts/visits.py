@@ -13,7 +13,9 @@ from adapter.model import Json, Snapshot
 from adapter.references import Bases, parse_reference
 
 _HELD = frozenset({"in-progress", "onleave", "finished"})
-_MET = frozenset({"arrived", "checked-in", "fulfilled"})
+MET = frozenset({"arrived", "checked-in", "fulfilled"})
+"""Statuses of a visit whose patient came."""
+
 _TIMES = ("start", "end", "created")
 _LAST = datetime.max.replace(tzinfo=UTC)
 
@@ -42,7 +44,7 @@ def took_place(
     seen = {visit.ref: visit for visit in visits}
     held = [stay for stay in stays if status_of(stay.body) in _HELD]
     shown = {ref for stay in held for ref in links.visits_of(stay.ref)}
-    met = [v for ref, v in seen.items() if ref not in shown and status_of(v.body) in _MET]
+    met = [v for ref, v in seen.items() if ref not in shown and status_of(v.body) in MET]
     return [_stay_record(s, [seen[r] for r in links.visits_of(s.ref) if r in seen], zone) for s in held] + [
         _met_record(visit, zone) for visit in met
     ]

@@ -57,8 +57,11 @@ def judge_for_look(
     """
     if focus.state is SnapshotState.QUARANTINED or _is_cut(rule, focus, facts):
         return _unreadable(rule, focus)
-    refused, concerned = screens.refuses(rule, focus), screens.concerns(rule, focus)
-    if not concerned and (refused or screens.is_too_old(rule, focus)):
+    concerned = screens.concerns(rule, focus)
+    if not concerned and screens.is_too_old(rule, focus):
+        return None
+    refused = screens.refuses(rule, focus)
+    if refused and not concerned:
         return None
     evaluation = _Evaluation(rule, focus, facts, now, screens)
     try:

@@ -34,6 +34,8 @@ _BY_FOCUS = _OF_THE_FOCUS | {"isOrderToAct"}
 _NO_KEYS: frozenset[str] = frozenset()
 # What payers say of an order: most answers can be seen not to say it before it is asked which ones fit.
 _SAID = ("benefits", "says")
+# The onset of what follows a visit: most visits are long past, which can be seen before they are told as a fact.
+_ENDED = ("took_place", "end")
 _ANSWERS = frozenset({"CoverageEligibilityResponse"})
 # Statuses that are judged as another one (an order on hold) or as absent: those take the whole way.
 _JUDGED_OTHERWISE = ("on-hold", "unknown")
@@ -176,6 +178,9 @@ class Screens:
         if ready.onset is not None:
             onset = self._said(ready.onset, focus)
         elif ready.onset_of is not None and focus.body.get("status") not in _JUDGED_OTHERWISE:
+            bound = self.ages.old_before(rule, focus)
+            if ready.onset_of == _ENDED and self._facts.is_past(focus, bound):
+                return self._is_known(FACT_TYPES[_ENDED[0]], focus)
             onset = self._latest(*ready.onset_of, focus)
         else:
             return False
@@ -225,6 +230,8 @@ class Screens:
             return False
         ready = _prepared(rule)
         ref = focus.ref
+        if ready.names_ref and ref not in self._refs:
+            return False
         if ready.by_ref:
             return ready.prefix + ref in self._needs or (rule.id, ref) in self._own
         if (rule.id, ref) in self._own:
