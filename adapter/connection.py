@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from msgspec import structs
+
 from adapter import notes
 from adapter.errors import AccessRefused, NotFound, Rejected
 from adapter.fhir import Capability, FhirClient
@@ -272,7 +274,7 @@ class Connection:
             self.ledger.keep_note(notes.KEPT, dumps(held).decode())
         wanted = frozenset(name for names in present.values() for name in names)
         former = {e: wanted - frozenset(names) for e, names in held.items() if e not in present}
-        return replace(facts, lacks={e: lacking for e, lacking in former.items() if lacking})
+        return structs.replace(facts, lacks={e: lacking for e, lacking in former.items() if lacking})
 
     def _read_back(self, facts: SourceFacts) -> Callable[[Task, Chart], Sequence[Event]]:
         def events(task: Task, chart: Chart) -> Sequence[Event]:

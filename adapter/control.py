@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec import structs
 
 from adapter import notes
 from adapter.app import App, row_of
@@ -135,9 +136,9 @@ def _withdraw(app: App, rule: str) -> int:
 def _withdrawn(app: App, task: Task) -> Event:
     now = app.engine(task.source).now
     if task.started:
-        new = replace(task, mark="no-longer-needed", marked_at=now)
+        new = structs.replace(task, mark="no-longer-needed", marked_at=now)
         return Event(task.id, EventKind.MARKED, now, difference(task, new), "withdrawn by command")
-    new = replace(
+    new = structs.replace(
         task, status=TaskStatus.CANCELLED, closed_at=now, closed_by="command", hold="", held_status=""
     )
     return Event(task.id, EventKind.WITHDRAWN, now, difference(task, new), "withdrawn by command")

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from msgspec import structs
+
 from adapter import notes
 from adapter.clock import Clock
 from adapter.connection import Connection
@@ -276,7 +278,7 @@ class Engine:
             self.settings, key=row.key, live_from=row.live_from, codes=self.edition.codes
         )
         paused = self.paused_rules()
-        return replace(facts, disabled=facts.disabled | paused) if paused else facts
+        return structs.replace(facts, disabled=facts.disabled | paused) if paused else facts
 
     def paused_rules(self) -> frozenset[str]:
         """Rules that a person has paused or withdrawn."""

@@ -1,4 +1,4 @@
-"""The words of the field, as frozen dataclasses, and the Task state machine. Imports nothing that acts.
+"""The words of the field, as frozen structs, and the Task state machine. Imports nothing that acts.
 
 Glossary
 --------
@@ -25,7 +25,6 @@ outbox      which resources have to be written, newest wish first; one row per r
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from enum import StrEnum
 from typing import Any
@@ -152,8 +151,7 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
             force_setattr(self, "ref", f"{self.type}/{self.id}")
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(msgspec.Struct, frozen=True):
     """Up to when the absence of one type's resources may be believed, for one person at one source.
 
     From the last complete walk, or from a read for this person, whichever began later. ``at`` is the server's
@@ -171,37 +169,38 @@ class Known:
     blind: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFacts:
+class SourceFacts(msgspec.Struct, frozen=True):
     """What a look has to know of a source: pure settings, no address, no secret."""
 
     name: str
     key: str
     zone: tzinfo
     environment: str = "production"
-    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # mapping name → overrides
-    codes: Mapping[str, Mapping[str, str]] = field(
+    parameters: Mapping[str, Mapping[str, Any]] = msgspec.field(
+        default_factory=dict
+    )  # mapping name → overrides
+    codes: Mapping[str, Mapping[str, str]] = msgspec.field(
         default_factory=dict
     )  # concept map → "system|code" → meaning
     completed_means: str = "unknown"  # sent | scheduled | performed | unknown
     writes: bool = True  # whether people see the tasks: else no step of an escalation counts as done (F27)
-    roles: Mapping[str, str] = field(default_factory=dict)  # role → "Type/id" of who that is
+    roles: Mapping[str, str] = msgspec.field(default_factory=dict)  # role → "Type/id" of who that is
     disabled: frozenset[str] = frozenset()  # rule ids switched off here
     enabled: frozenset[str] = frozenset()  # rule ids switched on here against ``enabled: false``
     system_actors: frozenset[str] = frozenset()
     opt_out_patients: frozenset[str] = frozenset()  # "Patient/id" or "system|value" of an identifier
     opt_out_flags: frozenset[str] = frozenset()  # "system|code" of Flags that mean: no outreach
     live_from: datetime | None = None  # when this source went live
-    live_from_rules: Mapping[str, datetime] = field(default_factory=dict)
+    live_from_rules: Mapping[str, datetime] = msgspec.field(default_factory=dict)
     live_over: int = 0  # business days over which what waited at go-live opens; 0: at once
     evidence_max_age_s: float = 3600.0
     aliases: tuple[str, ...] = ()
     base_url: str = ""
     references: str = "literal"
-    lacks: Mapping[str, frozenset[str]] = field(
+    lacks: Mapping[str, frozenset[str]] = msgspec.field(
         default_factory=dict
     )  # former edition → elements not kept (F9)
-    calendar: Mapping[str, Any] = field(
+    calendar: Mapping[str, Any] = msgspec.field(
         default_factory=dict
     )  # as adapter.mapping.calendar.build_calendar takes it
 
@@ -210,8 +209,7 @@ class SourceFacts:
         return self.live_from_rules.get(rule, self.live_from)
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(msgspec.Struct, frozen=True):
     """A ledger row: one need, one generation. Exactly what the task's events say (``ledger.fold``); no text.
 
     Times are UTC. ``id`` is the FHIR id, "b-<key>-<generation>". ``opening``/``closing`` name the evidence as
@@ -271,8 +269,7 @@ class Task:
         return not self.status.closed and not self.gone
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(msgspec.Struct, frozen=True):
     """A task's texts, rendered at a look and kept beside the row: never in events, made anew after a rebuild."""
 
     title: str = ""
@@ -300,8 +297,7 @@ class EventKind(StrEnum):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """One thing that happened to one task.
 
     ``set`` holds the new values of :class:`Task` fields in JSON form (ids, codes, times; never a name or a free
@@ -312,15 +308,14 @@ class Event:
     task: str
     kind: EventKind
     at: datetime
-    set: Json = field(default_factory=dict)
+    set: Json = msgspec.field(default_factory=dict)
     why: str = ""
     causes: tuple[str, ...] = ()
     edition: str = ""
     seq: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """A care plan of one person, programme and episode. ``id`` is the FHIR id, "bp-<key>-<episode>"."""
 
     id: str
@@ -338,8 +333,7 @@ class Plan:
     row_version: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """A wish to look at a person. ``gen`` comes from one counter that never restarts (F14)."""
 
     source: str
@@ -355,8 +349,7 @@ class Request:
         return frozenset([cause.partition(":")[0] for cause in self.causes])
 
 
-@dataclass(frozen=True, slots=True)
-class Chart:
+class Chart(msgspec.Struct, frozen=True):
     """All that a look may read of one person at one source: its whole input, with ``now``."""
 
     source: SourceFacts
@@ -369,11 +362,11 @@ class Chart:
     now: datetime
     edition: str = ""
     request: Request | None = None
-    written: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    written: Mapping[str, frozenset[str]] = msgspec.field(default_factory=dict)
     """What Baton ever wrote to an element that people may own: "Task/id#due" → digests (F13)."""
-    attempts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    attempts: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
     """Digests of own values in writes whose answer was lost: "Task/id" → digests (F15)."""
-    taken: Mapping[str, int] = field(default_factory=dict)
+    taken: Mapping[str, int] = msgspec.field(default_factory=dict)
     """Keys of needs that others have: the generation that is taken, 0 where its task is open there (F11)."""
     released: frozenset[str] = frozenset()
     """Closed tasks whose needs may return although they came and went too often: a person said so (F30)."""

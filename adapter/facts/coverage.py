@@ -196,9 +196,12 @@ class Eligibility:
 
     def _insurances(self, answer: Snapshot) -> Iterable[_Named]:
         for said in objects(answer.body.get("insurance")):
-            reference = parse_reference(said.get("coverage"), self._bases)
-            contained = _contained(answer.body, reference.contained)
-            key = self._resolver.ref(said.get("coverage"), "Coverage")
+            named = said.get("coverage")
+            key = self._resolver.ref(named, "Coverage")
+            if key:  # an address: it is no contained copy
+                yield _Named(key, said, {})
+                continue
+            contained = _contained(answer.body, parse_reference(named, self._bases).contained)
             yield _Named(key or self._same_as(contained) or _own_key(answer, contained), said, contained)
 
     def _same_as(self, contained: Json) -> str:

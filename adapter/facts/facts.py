@@ -285,6 +285,8 @@ class Facts:
 
     def _compute(self, name: str, focus: Snapshot) -> Fact:
         computed: Fact = getattr(self, f"_{name}")(focus)
+        if not self._torn:
+            return computed
         torn = [gap for type, gaps in self._torn.items() if type in computed.types for gap in gaps]
         if not torn:
             return computed

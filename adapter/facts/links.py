@@ -121,15 +121,21 @@ class Links:
         }
         self._encounters_of_visit = _inverse(self._visits_of_encounter)
         self._things: dict[str, list[str]] = defaultdict(list)
-        self._named: dict[str, list[str]] = defaultdict(list)
-        for order, thing, _ in self._all():
-            self._things[order].append(thing)
-            self._named[thing].append(order)
+        self._named: dict[str, list[str]] = {}
+        for thing, orders in self._of_things():
+            if orders:
+                self._named[thing] = [*self._named.get(thing, ()), *orders]
+                for order in orders:
+                    self._things[order].append(thing)
 
     @property
     def links(self) -> tuple[Link, ...]:
         """Every link, with the path that says so."""
-        return tuple(Link(order, thing, because=why) for order, thing, why in self._all())
+        return tuple(
+            Link(order, thing, because=why)
+            for thing, orders in self._of_things()
+            for order, why in orders.items()
+        )
 
     def parents(self, order: str) -> list[str]:
         """The orders that an order is ``basedOn``; they need not be on the chart."""
@@ -197,26 +203,25 @@ class Links:
         }
         return {ref: named for ref, named in found.items() if named}
 
-    def _all(self) -> Iterator[tuple[str, str, str]]:
+    def _of_things(self) -> Iterator[tuple[str, dict[str, str]]]:
+        """Each visit, encounter, result and document with its orders, and the path that says so."""
         visits = self._visit_links()
         encounters = dict(self._encounter_links(visits))
-        for visit, links in self._with_encounters(visits, encounters).items():
-            for order, why in links.items():
-                yield order, visit, why
-        for encounter, links in encounters.items():
-            yield from ((order, encounter, why) for order, why in links.items())
+        yield from self._with_encounters(visits, encounters).items()
+        yield from encounters.items()
         for type in ("DiagnosticReport", "DocumentReference"):
             for snapshot in self._of_type(type):
-                found = self._evidence(snapshot, visits, encounters)
-                yield from ((order, snapshot.ref, why) for order, why in found.items())
+                yield snapshot.ref, self._evidence(snapshot, visits, encounters)
 
     def _visit_links(self) -> dict[str, dict[str, str]]:
         links = {}
+        refs = self.resolver.refs
         for visit in self._of_type("Appointment"):
             body, found = visit.body, dict[str, str]()
             for element, why in _VISIT_ELEMENTS:
                 if named := body.get(element):
-                    found.update(dict.fromkeys(self.resolver.refs(named, "ServiceRequest"), why))
+                    for ref in refs(named, "ServiceRequest"):
+                        found[ref] = why
             links[visit.ref] = found or self._by_identifier(visit)
         return links
 

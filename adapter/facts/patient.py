@@ -8,8 +8,9 @@ has to wait (``hold``).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from adapter.facts.codes import Codebook
 from adapter.facts.elements import coding_keys, identifiers, object_of, objects, status_of, text_of
@@ -22,12 +23,13 @@ LONGEST_STAY = timedelta(days=30)  # a forgotten admission holds no longer than 
 DISCHARGE_SEEN = timedelta(days=10)  # a discharge is told as long as a business day after it may lie ahead
 HOSPITAL = frozenset({"inpatient", "emergency"})
 _IN_PROGRESS = frozenset({"in-progress", "onleave"})
+_STAYS = frozenset({"Encounter"})
+_NOTHING: frozenset[str] = frozenset()
 _TEST_LABEL = "HTEST"  # http://terminology.hl7.org/CodeSystem/v3-ActReason
 _REPLACED_BY, _REPLACES = "replaced-by", "replaces"
 
 
-@dataclass(frozen=True, slots=True)
-class PatientGuard:
+class PatientGuard(Struct, frozen=True):
     """What holds for a person before any rule.
 
     Attributes:
@@ -56,8 +58,7 @@ class PatientGuard:
     next_look: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Stay:
+class _Stay(Struct, frozen=True):
     hold_until: datetime | None = None
     discharged: datetime | None = None
     wants: frozenset[str] = frozenset()
@@ -209,19 +210,22 @@ def _fresh(chart: Chart, survivors: list[str], cause: datetime | None) -> bool:
 
 def _stay(chart: Chart, codebook: Codebook) -> _Stay:
     """In hospital now, or lately discharged."""
-    encounters = [s for s in chart.snapshots.values() if s.type == "Encounter" and _live(s)]
-    stays = [e for e in encounters if codebook.setting(e.body) in HOSPITAL]
-    until = max((end for e in stays if (end := _held_until(e, chart))), default=None)
-    discharges = [end for e in stays if (end := _discharge(e, chart)) is not None]
-    recent = [end for end in discharges if chart.now - DISCHARGE_SEEN <= end <= chart.now]
     known = chart.known.get("Encounter")
     stale = known is None or not (
         known.declared_none or known.blind or (known.at is not None and known.at >= chart.now - FRESH)
     )
+    wants = _STAYS if stale else _NOTHING
+    encounters = [s for s in chart.snapshots.values() if s.type == "Encounter" and _live(s)]
+    if not encounters:
+        return _Stay(wants=wants)
+    stays = [e for e in encounters if codebook.setting(e.body) in HOSPITAL]
+    until = max((end for e in stays if (end := _held_until(e, chart))), default=None)
+    discharges = [end for e in stays if (end := _discharge(e, chart)) is not None]
+    recent = [end for end in discharges if chart.now - DISCHARGE_SEEN <= end <= chart.now]
     return _Stay(
         hold_until=until,
         discharged=max(recent, default=None),
-        wants=frozenset({"Encounter"}) if stale else frozenset(),
+        wants=wants,
         next_look=min(until, chart.now + FRESH) if until else None,
     )
 

@@ -8,10 +8,12 @@ that OPENED and ADOPTED make the row. So the rows can be made again from the eve
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, fields, replace
 from datetime import UTC, datetime
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
+
+from msgspec import structs
 
 from adapter.errors import LedgerError
 from adapter.model import Event, EventKind, Json, Priority, Task, TaskStatus
@@ -63,9 +65,8 @@ FORMS: Mapping[str, str] = {
     "seen_version": "text",
     "gone": "bool",
 }
-REQUIRED = frozenset(
-    f.name for f in fields(Task) if f.default is MISSING and f.default_factory is MISSING and f.name in FORMS
-)
+REQUIRED = frozenset(f.name for f in structs.fields(Task) if f.required and f.name in FORMS)
+_values = attrgetter(*FORMS)
 IDENTITY = frozenset({"id", "key", "generation"})  # never changed by a later event; a source may be renamed
 _LONGEST = 300  # codes, ids and references are short; a text of the EHR is not
 
@@ -87,10 +88,10 @@ def fold(task: Task | None, event: Event) -> Task:
     if event.task != task.id:
         raise EventError(f"an event of another task for {task.id}")
     new = read_set(event.set)
-    moved = sorted(name for name in IDENTITY & new.keys() if new[name] != getattr(task, name))
-    if moved:
+    said = IDENTITY & new.keys()
+    if said and (moved := sorted(name for name in said if new[name] != getattr(task, name))):
         raise EventError(f"{task.id}: {', '.join(moved)} never changes")
-    return replace(task, **new, row_version=task.row_version + 1)
+    return structs.replace(task, **new, row_version=task.row_version + 1)
 
 
 def fold_all(events: Iterable[Event]) -> dict[str, Task]:
@@ -130,7 +131,11 @@ def as_set(task: Task, *, without: Iterable[str] = ()) -> dict[str, Any]:
 
 def difference(old: Task, new: Task) -> dict[str, Any]:
     """What an event has to set so that ``old`` becomes ``new``."""
-    return {name: to_json(getattr(new, name)) for name in FORMS if getattr(old, name) != getattr(new, name)}
+    before, after = _values(old), _values(new)
+    if before == after:
+        return {}
+    told = zip(FORMS, before, after, strict=True)
+    return {name: to_json(value) for name, was, value in told if was is not value and was != value}
 
 
 def to_json(value: Any) -> Any:

@@ -17,12 +17,19 @@ LOOKBACK = Duration(14, Unit.DAYS)
 HURRIED = frozenset({Priority.URGENT, Priority.ASAP, Priority.STAT})
 _EVER = datetime.min.replace(tzinfo=UTC)
 _PRIORITIES = {priority.value: priority for priority in Priority}
+_HURRIED_CODES = frozenset(priority.value for priority in HURRIED)
 
 
 def priority_of(focus: Snapshot) -> Priority:
     """The priority that a focus names; routine where it names none that is known."""
     code = focus.body.get("priority")
     return _PRIORITIES.get(code, Priority.ROUTINE) if isinstance(code, str) else Priority.ROUTINE
+
+
+def hurries(focus: Snapshot) -> bool:
+    """Whether the priority of a focus is one of :data:`HURRIED`."""
+    code = focus.body.get("priority")
+    return type(code) is str and code in _HURRIED_CODES
 
 
 def duration(span: Span, rule: Rule, source: SourceFacts) -> Duration:
@@ -51,7 +58,7 @@ class Ages:
 
     def bounds(self, rule: Rule, focus: Snapshot) -> tuple[tuple[str, datetime], ...]:
         """The moments before which an onset is too old, each with its reason: ``max_age``, ``live_from``."""
-        key = (rule, priority_of(focus) in HURRIED)
+        key = (rule, hurries(focus))
         held = self._bounds.get(key)
         if held is None:
             held = self._bounds[key] = tuple(self._computed(*key))
@@ -59,7 +66,7 @@ class Ages:
 
     def old_before(self, rule: Rule, focus: Snapshot) -> datetime:
         """The onset before which a need of a rule is too old to open, for whatever reason."""
-        key = (rule, priority_of(focus) in HURRIED)
+        key = (rule, hurries(focus))
         held = self._old.get(key)
         if held is None:
             found = [bound for _, bound in self.bounds(rule, focus)]

@@ -383,6 +383,8 @@ class _Evaluation:
         """
         if verdicts.settled:
             return NOTHING, NOTHING
+        if verdicts.open and need.text is not None and dates.opens.known and not dates.due.gaps:
+            return NOTHING, NOTHING
         # First whether there is a need at all: what would satisfy it is read only for those who have it.
         first = verdicts.when.tri is Tri.UNKNOWN and task is None
         asked = (verdicts.when,) if first else (verdicts.when, verdicts.satisfied)

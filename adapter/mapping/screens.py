@@ -7,7 +7,7 @@ and a *no* that no task waits for changes nothing. A look asks here first. What 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property, lru_cache
 from typing import Any
@@ -32,6 +32,7 @@ _OF_THE_FOCUS = frozenset({"kind", "cancelledBy", "completedMeans"})
 # Those whose answer about a focus is the same whenever a rule asks.
 _BY_FOCUS = _OF_THE_FOCUS | {"isOrderToAct"}
 _NO_KEYS: frozenset[str] = frozenset()
+_NO_CONSTANTS: Mapping[str, list[Any]] = {}
 # What payers say of an order: most answers can be seen not to say it before it is asked which ones fit.
 _SAID = ("benefits", "says")
 # The onset of what follows a visit: most visits are long past, which can be seen before they are told as a fact.
@@ -135,12 +136,18 @@ class Screens:
         return left, all(_prepared(rule).names_ref for rule in rules if rule not in left)
 
     @cached_property
+    def _calls(self) -> dict[str, Callable[..., Value]]:
+        return _calls(self._facts, self._place)
+
+    @cached_property
     def _refs(self) -> frozenset[str]:
         """What the chart's tasks are about, by their focus or as their need names it."""
         foci = {focus for _, focus in self._own}
         return frozenset(foci.union([need.rpartition(":")[2] for need in self._needs]))
 
-    def _constants(self, rule: Rule) -> dict[str, list[Any]]:
+    def _constants(self, rule: Rule) -> Mapping[str, list[Any]]:
+        if not rule.constants:
+            return _NO_CONSTANTS
         overrides = self._facts.chart.source.parameters.get(rule.mapping, {})
         return {name: as_list(overrides.get(name, rule.parameters[name])) for name in rule.constants}
 
@@ -262,11 +269,11 @@ class Screens:
         return self._texts[key] in self._needs
 
     def _run(self, rule: Rule) -> Run:
-        held = self._runs.get(rule.id)
+        name = rule.id if rule.constants else ""  # those without parameters ask with the same run
+        held = self._runs.get(name)
         if held is None:
             constants = {name: Value(values) for name, values in self._constants(rule).items()}
-            calls = _calls(self._facts, self._place)
-            held = self._runs[rule.id] = blank_run(constants, calls, self._facts.zone)
+            held = self._runs[name] = blank_run(constants, self._calls, self._facts.zone)
         return held
 
 

@@ -8,9 +8,11 @@ look finds nothing to do.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+
+from msgspec.structs import replace
 
 from adapter.facts.patient import PatientGuard
 from adapter.ledger.fold import as_set, difference, fold

@@ -108,7 +108,9 @@ def needs_of(findings: Iterable[Finding], chart: Chart) -> list[Need]:
 def participant_of(finding: Finding, chart: Chart) -> str:
     """The person where the focus names several (a group visit): each participant's need is her own (F20)."""
     snapshot = chart.snapshots.get(finding.focus)
-    others = set(snapshot.patients) - set(chart.patients) if snapshot else set()
+    if snapshot is None or snapshot.patients == chart.patients:
+        return ""
+    others = set(snapshot.patients) - set(chart.patients)
     return chart.person if others else ""
 
 
@@ -119,6 +121,11 @@ def need_key(source_key: str, need: str, participant: str) -> str:
 
 
 def _combined(text: str, participant: str, findings: list[Finding], now: datetime) -> Need:
+    if len(findings) == 1:
+        verdict = judge(findings[0], now)
+        if not text and verdict is Verdict.OPEN:
+            verdict = Verdict.UNKNOWN  # as below
+        return Need(text, participant, verdict, findings[0], tuple(findings))
     judged = [(judge(finding, now), finding) for finding in findings]
     said = {verdict for verdict, _ in judged}
     verdict = next(v for v in _ORDER if v in said)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from msgspec import structs
+
 from adapter import notes
 from adapter.collecting import rare_collections
 from adapter.errors import BatonError, LedgerUnusable
@@ -338,7 +340,7 @@ class Reconciler:
             try:
                 chart = reading.chart(request)
                 if self._taken or released:
-                    chart = replace(chart, taken=self._taken, released=released)
+                    chart = structs.replace(chart, taken=self._taken, released=released)
                 seen.append(_let_go(look(chart, self.edition, self._read_back, self.bases)))
             except (BatonError, ArithmeticError, LookupError, TypeError, ValueError, AssertionError) as error:
                 # One person's chart must not stop everybody's: she backs off and is listed.
@@ -431,7 +433,7 @@ class Reconciler:
 
 def _let_go(seen: Seen) -> Seen:
     """Without the snapshots, which have done their part: the memory is for the next person's."""
-    return replace(seen, chart=replace(seen.chart, snapshots={}))
+    return replace(seen, chart=structs.replace(seen.chart, snapshots={}))
 
 
 def _result(seen: Seen, known: Mapping[str, Words]) -> LookResult:

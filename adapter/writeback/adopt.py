@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
+from msgspec import structs
+
 from adapter.errors import Gone, NotFound
 from adapter.fhir import FhirClient
 from adapter.ledger import Arrival, Ledger, as_set
@@ -316,7 +318,7 @@ def _adopt_plan(ledger: Ledger, plan: Plan, report: AdoptReport) -> None:
     if not plan.patient or (held is not None and same_version(held.seen_version, plan.seen_version)):
         return
     report.plans += 1
-    ledger.save_plan(replace(plan, row_version=held.row_version if held else 0))
+    ledger.save_plan(structs.replace(plan, row_version=held.row_version if held else 0))
 
 
 def _mine(body: Json, kept: Json, bases: Bases, zone: tzinfo) -> frozenset[str]:

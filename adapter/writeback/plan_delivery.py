@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from msgspec import structs
+
 from adapter.errors import Conflict, Gone, NotFound, Rejected, ServerError
 from adapter.fhir import Answer
 from adapter.ledger import OutboxRow
@@ -63,7 +65,7 @@ class PlanDelivery:
         if self.dry_run:
             return
         known = status if status in ("active", "completed", "revoked") else "revoked"
-        self.sender.ledger.save_plan(replace(plan, gone=True, status=known))
+        self.sender.ledger.save_plan(structs.replace(plan, gone=True, status=known))
         self.sender.ledger.done(self.row.target, sent=self.row.wanted, version="")
         self.sender.ask_look(plan.patient)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from adapter import control
 from adapter.errors import MappingError
@@ -127,7 +127,7 @@ def test_f12_a_released_hold_is_recounted_and_releases_no_later_one(
 def test_f12_evidence_that_a_flood_asked_for_does_not_hide_its_cause() -> None:
     asked = Request("general", "Patient/p1", 1, frozenset({"edition", "evidence"}))
     assert guards.caused_by_baton(asked) == "edition"
-    assert guards.caused_by_baton(replace(asked, causes=frozenset({"edition", "resource"}))) == ""
+    assert guards.caused_by_baton(structs.replace(asked, causes=frozenset({"edition", "resource"}))) == ""
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from adapter.ledger import EventError, Ledger, LookResult
 from adapter.model import EventKind, TaskStatus, Words

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import structs
+from msgspec.structs import replace
 
 from adapter.facts.patient import PatientGuard
 from adapter.mapping.finding import Step, Tri
@@ -161,7 +160,7 @@ def test_a_need_stays_open_while_any_of_its_rules_says_so() -> None:
     noshow = finding(rule=rule("rebook-visit", 2), focus="Appointment/a1")
     held = chart(snapshot(), snapshot("Appointment/a1"))
     held = after(held, decide(held, finding(), noshow))
-    booked = structs.replace(noshow, satisfied=Tri.YES)
+    booked = replace(noshow, satisfied=Tri.YES)
     assert "completed" not in kinds(decide(held, finding(), booked))
     assert "completed" in kinds(decide(held, finding(satisfied=Tri.YES), booked))
 
@@ -184,7 +183,7 @@ def test_a_link_that_arrives_later_changes_the_need_and_not_the_task() -> None:
     visit = finding(focus="Appointment/a1", rule=rule("confirm-visit", 1), need="visit-for:Appointment/a1")
     held = chart(snapshot("Appointment/a1"))
     held = after(held, decide(held, visit))
-    linked = structs.replace(visit, need="visit-for:ServiceRequest/o9")
+    linked = replace(visit, need="visit-for:ServiceRequest/o9")
     assert decide(held, linked).events == ()
 
 
@@ -248,13 +247,13 @@ def test_no_finding_at_all_closes_nothing() -> None:
 @pytest.mark.parametrize("state", [SnapshotState.DELETED, SnapshotState.ERROR])
 def test_a_focus_that_is_gone_withdraws_its_task(state: SnapshotState) -> None:
     held = opened()
-    gone = replace(held, snapshots={"ServiceRequest/o1": structs.replace(snapshot(), state=state)})
+    gone = replace(held, snapshots={"ServiceRequest/o1": replace(snapshot(), state=state)})
     assert kinds(decide(gone)) == ["withdrawn"]
 
 
 def test_a_focus_in_quarantine_withdraws_nothing() -> None:
     held = opened()
-    bad = structs.replace(snapshot(), state=SnapshotState.QUARANTINED)
+    bad = replace(snapshot(), state=SnapshotState.QUARANTINED)
     assert decide(replace(held, snapshots={bad.ref: bad})).events == ()
 
 
@@ -266,7 +265,7 @@ def test_a_focus_that_names_somebody_else_closes_here() -> None:
 
 def test_a_rule_that_is_gone_leaves_its_tasks_alone() -> None:
     held = opened()
-    dead = structs.replace(snapshot(), state=SnapshotState.DELETED)
+    dead = replace(snapshot(), state=SnapshotState.DELETED)
     decision = decide(replace(held, snapshots={dead.ref: dead}), rules=frozenset())
     assert decision.events == ()
 

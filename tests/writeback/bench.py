@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from msgspec import structs
+
 from adapter.clock import FixedClock
 from adapter.facts.keep import Keeper
 from adapter.fhir import FhirClient, Limits
@@ -88,7 +90,9 @@ class Bench:
 
     def revise(self, id: str, **changes: Any) -> Task:
         old = self.row(id)
-        event = Event(id, EventKind.REVISED, self.clock.now(), difference(old, replace(old, **changes)))
+        event = Event(
+            id, EventKind.REVISED, self.clock.now(), difference(old, structs.replace(old, **changes))
+        )
         assert self.ledger.append([event])
         self.ledger.want([f"Task/{id}"])
         return self.row(id)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from adapter.errors import Rejected, ServerUnavailable
 from adapter.fhirjson import loads
@@ -76,7 +77,7 @@ def test_a_row_that_moved_on_since_is_read_anew(bench: Bench) -> None:
     row = bench.open(task())
     system = codes.need_system(NAMESPACE)
     with ahead.ReadAhead(sender, system, [row]) as reading:
-        moved = replace(row, status=TaskStatus.ON_HOLD, row_version=row.row_version + 1)
+        moved = structs.replace(row, status=TaskStatus.ON_HOLD, row_version=row.row_version + 1)
         bench.server.clear_requests()
         assert reading.found(moved).answer is None
         assert bench.server.requests

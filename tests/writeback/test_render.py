@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from adapter.fhirjson import dumps, loads
 from adapter.model import Plan, Priority, Snapshot, SnapshotState, TaskStatus, Words
@@ -193,7 +194,7 @@ def test_her_reason_stays_and_ours_goes() -> None:
     assert render(row, base=base)["statusReason"] == {"text": "Patient abroad"}
     marked = render(row, base=render())
     assert codes.code_in(marked["statusReason"], codes.STATUS_REASON)
-    assert "statusReason" not in render(replace(row, mark=""), base=marked)
+    assert "statusReason" not in render(structs.replace(row, mark=""), base=marked)
 
 
 def test_her_edit_alone_changes_nothing_of_ours() -> None:
@@ -252,7 +253,7 @@ def test_plan_names_only_acknowledged_open_and_recent_tasks() -> None:
 
 
 def test_ended_plan_has_an_end() -> None:
-    body = plan_of(plan=replace(PLAN, status="completed", ended=START + timedelta(days=30)))
+    body = plan_of(plan=structs.replace(PLAN, status="completed", ended=START + timedelta(days=30)))
     assert body["status"] == "completed" and body["period"]["end"].startswith("2025-12-28")
 
 
@@ -260,6 +261,6 @@ def test_plan_keeps_an_activity_that_somebody_added_to() -> None:
     row = task("a", seen_version="1")
     base = plan_of(row, task("b", seen_version="1"))
     base["activity"][1]["progress"] = [{"text": "half"}]
-    gone = [replace(row, gone=True), task("b", seen_version="1", gone=True)]
+    gone = [structs.replace(row, gone=True), task("b", seen_version="1", gone=True)]
     body = plan_of(*gone, base=base)
     assert [one["reference"]["reference"] for one in body["activity"]] == ["Task/b-b-1"]
