@@ -101,6 +101,9 @@ class Fact(NamedTuple):
     until: datetime | None = None
 
 
+_NONE: Mapping[str, Fact] = {name: Fact(types=types) for name, types in FACT_TYPES.items()}
+
+
 class Told(NamedTuple):
     """What a function says. None is unknown; ``types`` are then what could settle it, if anything."""
 
@@ -322,8 +325,10 @@ class Facts:
         return held
 
     def _visits(self, focus: Snapshot) -> Fact:
-        records = [self._record(v) for v in self._linked_visits(focus)]
-        return Fact(_sorted(records), FACT_TYPES["visits"])
+        linked = self._linked_visits(focus)
+        if not linked:
+            return _NONE["visits"]
+        return Fact(_sorted([self._record(v) for v in linked]), FACT_TYPES["visits"])
 
     def _coming(self, focus: Snapshot) -> Fact:
         found = [self._record(v) for v in self._linked_visits(focus)]
@@ -342,6 +347,8 @@ class Facts:
             stays = self._held(self.links.of_order(focus.ref, _STAY))
         else:
             stays = self._held(self.links.encounters_of(focus.ref))
+        if not seen and not stays and focus.type != _VISIT:
+            return _NONE["took_place"]
         records = visits.took_place(seen, stays, self.links, self.zone)
         types = _TOOK_PLACE_OF_VISIT if focus.type == _VISIT else FACT_TYPES["took_place"]
         return Fact(_sorted(records), types)
@@ -417,6 +424,8 @@ class Facts:
         return self._linked_evidence("documents", _DOCUMENT, focus, "date")
 
     def _linked_evidence(self, name: str, type: str, focus: Snapshot, dated: str) -> Fact:
+        if type not in self._by_type:
+            return _NONE[name]
         if focus.type == _ORDER:
             refs = self.links.of_order(focus.ref, type)
         else:
