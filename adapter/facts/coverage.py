@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
-from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from adapter.facts.codes import Codebook
@@ -27,6 +26,7 @@ from adapter.facts.elements import (
 from adapter.facts.links import Resolver
 from adapter.facts.times import When, last_instant, parse_period, parse_when
 from adapter.model import Json, Snapshot, SnapshotState
+from adapter.once import once
 from adapter.references import Bases, parse_reference
 
 _SPEAKING = frozenset({"complete", "partial", ""})  # one in four has no outcome, and an answer all the same
@@ -157,7 +157,7 @@ class Eligibility:
         """Whether no answer could say so of any order, and none contradicts another, whichever of them fit it."""
         return self._sayable is not None and says not in self._sayable
 
-    @cached_property
+    @once
     def _sayable(self) -> frozenset[str] | None:
         """All that the answers could say; None where two disagree, or a Coverage has to be read first."""
         cover, authorization = set[str](), set[str]()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta, tzinfo
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from adapter.facts.links import Links
 from adapter.facts.patient import HOSPITAL, PatientGuard, guard
 from adapter.facts.times import When, at, local_day, parse_when
 from adapter.model import Chart, Json, Snapshot, SnapshotState, Task
+from adapter.once import once
 from adapter.references import Bases, parse_reference, patients_of
 
 UNSURE = "?"
@@ -136,17 +137,23 @@ class Facts:
         self.codebook = codebook.at(chart.source.codes)
         self._day_before = business_day_before or (lambda instant: _weekday_before(instant, self.zone))
         self._opted_out = opted_out
-        own = frozenset(chart.patients)
-        self._own: dict[str, Snapshot] = {}
-        self._live: dict[str, Snapshot] = {}
-        self._by_type: dict[str, list[Snapshot]] = {}  # the live resources, each list by ref
+        patients, own = chart.patients, frozenset(chart.patients)
+        here: dict[str, Snapshot] = {}
+        live: dict[str, Snapshot] = {}
+        by_type: dict[str, list[Snapshot]] = {}
         for ref, snapshot in chart.snapshots.items():
-            if own.isdisjoint(snapshot.patients or patients_of(snapshot.body, bases)):
+            named = snapshot.patients
+            if named != patients and own.isdisjoint(named or patients_of(snapshot.body, bases)):
                 continue
-            self._own[ref] = snapshot
+            here[ref] = snapshot
             if snapshot.state is SnapshotState.LIVE:
-                self._live[ref] = snapshot
-                self._by_type.setdefault(snapshot.type, []).append(snapshot)
+                live[ref] = snapshot
+                type = snapshot.type
+                if type in by_type:
+                    by_type[type].append(snapshot)
+                else:
+                    by_type[type] = [snapshot]
+        self._own, self._live, self._by_type = here, live, by_type  # the live ones by type, each list by ref
         for listed in self._by_type.values():
             listed.sort(key=_BY_REF)
         self._related = self._standing_in() if len(self._own) < len(chart.snapshots) else {}
@@ -155,12 +162,12 @@ class Facts:
         self._kinds: dict[str, Told] = {}
         self._records: dict[str, dict[str, Any]] = {}
 
-    @cached_property
+    @once
     def guard(self) -> PatientGuard:
         """What holds for the person before any rule."""
         return guard(self.chart, self.bases, self.codebook, opted_out=self._opted_out)
 
-    @cached_property
+    @once
     def links(self) -> Links:
         """What belongs to what."""
         by_type = self._by_type
@@ -169,7 +176,7 @@ class Facts:
             by_type = {**by_type, _VISIT: both}
         return Links(by_type, self.bases)
 
-    @cached_property
+    @once
     def eligibility(self) -> Eligibility:
         """The answers about the person's Coverages."""
         known = self.chart.known.get(_COVERAGE)
@@ -229,7 +236,7 @@ class Facts:
                 came = True
         return came
 
-    @cached_property
+    @once
     def _is_told_by_extension(self) -> bool:
         """Whether an order or visit has any extension: payers speak by one of them, too."""
         carriers = (*self._of_type(_ORDER), *self._of_type(_VISIT), *self._related.values())
@@ -295,7 +302,7 @@ class Facts:
             return computed
         return Fact(computed.records, computed.types, computed.gaps.union(torn), computed.until)
 
-    @cached_property
+    @once
     def _torn(self) -> dict[str, set[str]]:
         """Gaps by rows that say less than the resource, by its type: unreadable, or kept under older elements."""
         gaps: dict[str, set[str]] = {}

@@ -15,11 +15,11 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from adapter.facts.elements import coding_keys, identifier_key, identifiers, object_of, objects, text_of
 from adapter.model import Json, Snapshot, SnapshotState
+from adapter.once import once
 from adapter.references import Bases, parse_reference
 
 _URI_SYSTEM = "urn:ietf:rfc:3986"
@@ -50,7 +50,7 @@ class Resolver:
         self._bases = bases
         self._by_type = by_type
 
-    @cached_property
+    @once
     def _by_identifier(self) -> dict[str, set[str]]:
         """Refs by "Type:system|value"; made when the first logical reference asks."""
         found: dict[str, set[str]] = defaultdict(set)
@@ -225,7 +225,7 @@ class Links:
             links[visit.ref] = found or self._by_identifier(visit)
         return links
 
-    @cached_property
+    @once
     def _order_identifiers(self) -> dict[str, list[tuple[str, Json]]]:
         """Orders by every number that they bear, each with the Identifier that says it."""
         found: dict[str, list[tuple[str, Json]]] = defaultdict(list)

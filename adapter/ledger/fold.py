@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from operator import attrgetter
+from itertools import compress
+from operator import attrgetter, ne
 from typing import Any
 
 from msgspec import structs
@@ -134,8 +135,8 @@ def difference(old: Task, new: Task) -> dict[str, Any]:
     before, after = _values(old), _values(new)
     if before == after:
         return {}
-    told = zip(FORMS, before, after, strict=True)
-    return {name: to_json(value) for name, was, value in told if was is not value and was != value}
+    differ = compress(zip(FORMS, after, strict=True), map(ne, before, after))
+    return {name: to_json(value) for name, value in differ}
 
 
 def to_json(value: Any) -> Any:

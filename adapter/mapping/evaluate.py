@@ -127,6 +127,8 @@ class _Evaluation:
         self.seen = Seen()
         self.scope = self._scope(None)
         self._filled: Filled | None = None
+        self._asked: bool | None = None
+        self._told_onset: tuple[datetime | None, frozenset[str]] | None = None
 
     def finding(self) -> Finding:
         """The whole judgement."""
@@ -155,7 +157,9 @@ class _Evaluation:
 
     def _is_asked(self) -> bool:
         """Whether a task, open or closed, is of this rule and focus or of the need that it speaks of."""
-        return self.screens.is_asked(self.rule, self.focus, lambda: self._need().text)
+        if self._asked is None:
+            self._asked = self.screens.is_asked(self.rule, self.focus, lambda: self._need().text)
+        return self._asked
 
     def _judged(self, applies: Verdict, when: Verdict, satisfied: Verdict) -> Finding:
         need = self._need()
@@ -246,13 +250,10 @@ class _Evaluation:
 
     def _too_old_to_open(self) -> bool:
         """Whether the onset alone says that nothing opens: then neither words nor evidence are wanted."""
-        if self.rule.onset is None:
-            onset = self.focus.first_seen or self.focus.received_at
-        else:
-            value = self.scope.first(self.rule.onset)
-            if value.gaps:
-                return False  # what has to be read may be newer
-            onset = moments.instant_of(value, self.scope) or self.focus.first_seen or self.focus.received_at
+        onset, gaps = self._said_onset()
+        if gaps:
+            return False  # what has to be read may be newer
+        onset = onset or self.focus.first_seen or self.focus.received_at
         return onset is not None and onset < self.screens.ages.old_before(self.rule, self.focus)
 
     def _closing_now(self, verdicts: _Verdicts, task: Task) -> _Verdicts:
@@ -329,12 +330,19 @@ class _Evaluation:
 
     def _onset(self) -> tuple[datetime | None, frozenset[str]]:
         """When the need arose, or the gaps because of which nobody knows."""
-        if self.rule.onset is not None:
-            value = self.scope.first(self.rule.onset)
-            found = moments.instant_of(value, self.scope)
-            if found is not None or value.gaps:
-                return found, value.gaps if found is None else NOTHING
+        found, gaps = self._said_onset()
+        if found is not None or gaps:
+            return found, gaps if found is None else NOTHING
         return self.focus.first_seen or self.focus.received_at, NOTHING
+
+    def _said_onset(self) -> tuple[datetime | None, frozenset[str]]:
+        """What the rule's ``onset`` says, and its gaps; asked once, for age and for dates."""
+        if self.rule.onset is None:
+            return None, NOTHING
+        if self._told_onset is None:
+            value = self.scope.first(self.rule.onset)
+            self._told_onset = moments.instant_of(value, self.scope), value.gaps
+        return self._told_onset
 
     def _too_old(self, onset: datetime | None) -> str:
         if onset is None:

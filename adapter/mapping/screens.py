@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 from adapter.facts.facts import FACT_TYPES, Facts
@@ -26,6 +26,7 @@ from adapter.mapping.scope import SPECS, UNKNOWN_TYPE, Freshness, as_list
 from adapter.mapping.template import Hole
 from adapter.mapping.values import ALWAYS, NO_TYPES, Verdict
 from adapter.model import Snapshot, SnapshotState
+from adapter.once import once
 
 # Functions of the engine that look at nothing but the focus's own elements, and settings.
 _OF_THE_FOCUS = frozenset({"kind", "cancelledBy", "completedMeans"})
@@ -45,7 +46,17 @@ _JUDGED_OTHERWISE = ("on-hold", "unknown")
 class _Prepared:
     """What is known of one rule before any chart."""
 
-    __slots__ = ("by_order", "by_ref", "names_ref", "onset", "onset_of", "prefix", "screen", "shares_applies")
+    __slots__ = (
+        "by_order",
+        "by_ref",
+        "names_ref",
+        "names_refs",
+        "onset",
+        "onset_of",
+        "prefix",
+        "screen",
+        "shares_applies",
+    )
 
     def __init__(self, rule: Rule) -> None:
         self.screen: Screen = screen_of(
@@ -56,6 +67,7 @@ class _Prepared:
         self.by_ref = named == ("%ref",)
         self.names_ref = self.by_ref and self.prefix.endswith(":")
         self.by_order = named == ("%orders.ref", "%ref") and rule.resource == "Appointment"
+        self.names_refs = self.names_ref or (self.by_order and self.prefix.endswith(":"))
         self.onset = _plain_onset(rule)
         self.onset_of = _onset_of_fact(rule)
         asked = rule.applies
@@ -109,6 +121,7 @@ class Screens:
         self._needs = {task.need for task in facts.chart.tasks}
         self._own = {(task.rule, task.focus) for task in facts.chart.tasks}
         self._concerned: dict[str, bool] = {}
+        self._visits: dict[tuple[str, str], bool] = {}
         self._runs: dict[str, Run] = {}
         self._place = _Place()
         self._applies: dict[tuple[str, str, str], Verdict] = {}
@@ -125,21 +138,26 @@ class Screens:
         if held is None:
             held = self.ages.not_refused[rules, status] = self._not_refused(rules, status)
         left, spoken_of_by_ref = held
-        if not self._needs or len(left) == len(rules) or (spoken_of_by_ref and focus.ref not in self._refs):
+        if not self._needs or len(left) == len(rules):
             return left
+        if spoken_of_by_ref and focus.ref not in self._refs:
+            orders = self._facts.links.orders_of(focus.ref) if focus.type == "Appointment" else ()
+            if self._refs.isdisjoint(orders):
+                return left
         return [rule for rule in rules if rule in left or self.concerns(rule, focus)]
 
     def _not_refused(self, rules: tuple[Rule, ...], status: str) -> tuple[tuple[Rule, ...], bool]:
-        """The rules that do not refuse every focus of a status, in their order; whether needs name the others'."""
+        """The rules that do not refuse every focus of a status, in their order; whether the needs of all others end
+        with their focus or its order."""
         told = [(rule, _prepared(rule).screen.statuses(self._constants(rule))) for rule in rules]
         left = tuple(rule for rule, statuses in told if statuses is None or status in statuses)
-        return left, all(_prepared(rule).names_ref for rule in rules if rule not in left)
+        return left, all(_prepared(rule).names_refs for rule in rules if rule not in left)
 
-    @cached_property
+    @once
     def _calls(self) -> dict[str, Callable[..., Value]]:
         return _calls(self._facts, self._place)
 
-    @cached_property
+    @once
     def _refs(self) -> frozenset[str]:
         """What the chart's tasks are about, by their focus or as their need names it."""
         foci = {focus for _, focus in self._own}
@@ -214,8 +232,18 @@ class Screens:
         return max(told) if len(told) == len(fact.records) else None
 
     def _is_known(self, types: frozenset[str], focus: Snapshot) -> bool:
-        known, freshness = self._facts.chart.known, Freshness(focus, self._facts.chart.now)
-        return all([freshness.holds(type, known.get(type, UNKNOWN_TYPE)) for type in types])
+        known, since, seq = self._facts.chart.known, focus.received_at, focus.received_seq
+        for type in types:
+            told = known.get(type, UNKNOWN_TYPE)
+            if told.declared_none:
+                continue
+            # Most of a chart came long before its types were last walked: that is seen without further ado.
+            later = told.seq > seq and told.at is not None and (since is None or told.at >= since)
+            if not (later and not told.blind and not told.bounded) and not Freshness(
+                focus, self._facts.chart.now
+            ).holds(type, told):
+                return False
+        return True
 
     def applies(self, rule: Rule, focus: Snapshot, ask: Callable[[], Verdict]) -> Verdict:
         """The verdict of ``applies``: rules of one file share it, and one that reads no fact is asked once a focus."""
@@ -246,11 +274,16 @@ class Screens:
         held = self._concerned.get(rule.id)
         if held is None:
             held = self._concerned[rule.id] = any(need.startswith(ready.prefix) for need in self._needs)
-        if not held or not ready.by_order:
-            return held
-        if ready.prefix + ref in self._needs:
-            return True
-        return any(ready.prefix + order in self._needs for order in self._facts.links.orders_of(ref))
+        return held and (not ready.by_order or self._names_visit(ready.prefix, ref))
+
+    def _names_visit(self, prefix: str, ref: str) -> bool:
+        """Whether a task's need names a visit, or an order that it belongs to; rules that share a need ask alike."""
+        held = self._visits.get((prefix, ref))
+        if held is None:
+            orders = self._facts.links.orders_of(ref)
+            held = any([prefix + named in self._needs for named in (ref, *orders)])
+            self._visits[prefix, ref] = held
+        return held
 
     def is_asked(self, rule: Rule, focus: Snapshot, need: Callable[[], str | None]) -> bool:
         """Whether a task, open or closed, is of this rule and focus or of the need that it speaks of.
