@@ -7,7 +7,7 @@ that OPENED and ADOPTED make the row. So the rows can be made again from the eve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import compress
@@ -121,13 +121,27 @@ def read_set(values: Json) -> dict[str, Any]:
     Raises:
         EventError: for an unknown field or a value that is not of the field's form.
     """
-    return {name: from_json(name, value) for name, value in values.items()}
+    found = {}
+    for name, value in values.items():
+        reader = _READER_OF.get(name)
+        if reader is None:
+            raise EventError(
+                f"a task has no field {name!r}" if len(name) < 40 else "a task has no such field"
+            )
+        try:
+            found[name] = reader(value)
+        except (TypeError, ValueError):
+            raise EventError(f"the task field {name} is no {FORMS[name]}") from None
+    return found
 
 
 def as_set(task: Task, *, without: Iterable[str] = ()) -> dict[str, Any]:
     """A whole task in the JSON form of an event's ``set``: what an OPENED event of it says."""
-    left_out = frozenset(without)
-    return {name: to_json(getattr(task, name)) for name in FORMS if name not in left_out}
+    told = zip(_WRITERS, _values(task), strict=True)
+    found = {name: value if write is None else write(value) for (name, write), value in told}
+    for name in without:
+        found.pop(name, None)
+    return found
 
 
 def difference(old: Task, new: Task) -> dict[str, Any]:
@@ -150,17 +164,6 @@ def to_json(value: Any) -> Any:
     if isinstance(value, TaskStatus | Priority):
         return value.value
     return value
-
-
-def from_json(name: str, value: Any) -> Any:
-    """The value of the Task field ``name`` from its JSON form."""
-    form = FORMS.get(name)
-    if form is None:
-        raise EventError(f"a task has no field {name!r}" if len(name) < 40 else "a task has no such field")
-    try:
-        return _READERS[form](value)
-    except (TypeError, ValueError):
-        raise EventError(f"the task field {name} is no {form}") from None
 
 
 def time_text(at: datetime) -> str:
@@ -221,3 +224,8 @@ _READERS: Mapping[str, Any] = {
     "status": TaskStatus,
     "priority": Priority,
 }
+_READER_OF: Mapping[str, Any] = {name: _READERS[form] for name, form in FORMS.items()}
+_AS_IT_IS = frozenset({"text", "int", "bool"})  # forms whose values are JSON as they stand
+_WRITERS: Sequence[tuple[str, Any]] = [
+    (name, None if form in _AS_IT_IS else to_json) for name, form in FORMS.items()
+]
