@@ -214,13 +214,13 @@ class Links:
                 yield snapshot.ref, self._evidence(snapshot, visits, encounters)
 
     def _visit_links(self) -> dict[str, dict[str, str]]:
-        links = {}
+        links: dict[str, dict[str, str]] = {}
         refs = self.resolver.refs
         for visit in self._of_type("Appointment"):
-            body, found = visit.body, dict[str, str]()
+            body, found = visit.body, {}
             for element, why in _VISIT_ELEMENTS:
-                if named := body.get(element):
-                    for ref in refs(named, "ServiceRequest"):
+                if element in body:
+                    for ref in refs(body[element], "ServiceRequest"):
                         found[ref] = why
             links[visit.ref] = found or self._by_identifier(visit)
         return links
@@ -230,17 +230,21 @@ class Links:
         """Orders by every number that they bear, each with the Identifier that says it."""
         found: dict[str, list[tuple[str, Json]]] = defaultdict(list)
         for ref, order in self._orders.items():
-            for identifier in objects(order.body.get("identifier")):
-                if key := identifier_key(identifier):
-                    found[key].append((ref, identifier))
-            if key := _requisition(order):
+            body = order.body
+            if said := body.get("identifier"):
+                for identifier in objects(said):
+                    if key := identifier_key(identifier):
+                        found[key].append((ref, identifier))
+            if "requisition" in body and (key := _requisition(order)):
                 found[key].append((ref, _ANY_NUMBER))
         return found
 
     def _by_identifier(self, visit: Snapshot) -> dict[str, str]:
         """The one order that shares a number with a visit, with those of its requisition (F62)."""
         keys = identifiers(visit.body.get("identifier"))
-        orders = self._order_identifiers if keys else {}
+        if not keys or self._order_identifiers.keys().isdisjoint(keys):
+            return {}
+        orders = self._order_identifiers
         found = {ref for key in keys for ref, said in orders.get(key, ()) if _is_number_of_order(said)}
         if not found:
             return {}
