@@ -1,14 +1,14 @@
 """The next request of a walk, under way while the page before it is stored.
 
-One at a time, and never more than one page ahead: memory follows the page. The numbers of requests and answers are
-drawn as they are sent and come, so that the order of what was seen stays true (F40). A fault is raised where the page
-is asked for, as if the request had been made there.
+One at a time, and never more than one page ahead: memory follows the pages that wait to be stored. The numbers of
+requests and answers are drawn as they are sent and come, so that the order of what was seen stays true (F40). A fault
+is raised where the page is asked for, as if the request had been made there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 
 from adapter.fhir import Page
@@ -41,6 +41,10 @@ class Ahead:
             return request()
         (_, coming), self._asked = self._asked, None
         return coming.result()
+
+    def is_here(self, within_s: float) -> bool:
+        """Whether what was asked for has come, or comes within some seconds; a fault has come, too."""
+        return self._asked is not None and bool(wait([self._asked[1]], within_s).done)
 
     def close(self) -> None:
         """Wait for what is under way, and let it go."""

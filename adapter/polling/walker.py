@@ -24,7 +24,7 @@ from adapter.polling import walk as walks
 from adapter.polling.ahead import Ahead
 from adapter.polling.anchor import regressed
 from adapter.polling.context import PollingContext
-from adapter.polling.intake import Intake, Sight, fresh_quarantine, sight_of, take_page
+from adapter.polling.intake import Intake, fresh_quarantine, sight_of, take_page
 from adapter.polling.reader import Reader, live
 from adapter.polling.result import PollResult
 from adapter.polling.strategy import Strategy
@@ -32,6 +32,11 @@ from adapter.polling.walk import EARLIEST, Order, Place, Window
 
 MOST_BREAKS = 400  # windows that break in one walk before it is given up
 _EMPTY_PAGES = 100
+# Pages that come faster than they are stored are stored together, up to so many rows: most of what storing costs is
+# the leaves of indexes, and rows of one transaction share them. Where the next page takes longer than a store does,
+# what has come is stored meanwhile.
+_ROWS_TOGETHER = 1000
+_SOON_S = 0.005
 _OFFSETS = frozenset({"_offset", "offset", "_page", "page", "startIndex"})
 
 
@@ -40,6 +45,14 @@ class _End(Enum):
     CUT = auto()
     EXPIRED = auto()
     POISON = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A page that waits to be stored, with the walk's row as it is once the page is stored."""
+
+    taken: Intake
+    row: WalkRow
 
 
 @dataclass(slots=True)
@@ -69,6 +82,7 @@ class Walker:
     _breaks: int = 0
     _probed: bool = False
     _why: str = ""
+    _waiting: list[_Waiting] = field(default_factory=list)
     _ahead: Ahead = field(default_factory=Ahead)
 
     @property
@@ -85,13 +99,18 @@ class Walker:
             with rare_collections():
                 self._run()
         finally:
-            self._ahead.close()
+            try:
+                self._store_waiting()  # whatever ended the walk: what came before it is good
+            finally:
+                self._ahead.close()
 
     def _run(self) -> None:
         windows = deque(walks.plan(self.asked_from, self.context.now(), self.place, self.context.page_size))
         while windows and not self.suspect:
             window = self._fitting(windows)
             end, safe = self._read(window)
+            if end is not _End.CUT:
+                self._store_waiting()
             if end is _End.DONE:
                 self._passed(window)
             else:
@@ -218,11 +237,11 @@ class Walker:
                 long = len(contents) >= self.context.long_pages
                 if page.next is not None and not long and not _counts_rows(page.next):
                     self._look_ahead(page, window, None)  # it will be followed, whatever the page holds
-                taken, sight = self._taken(page)
+                taken = self._taken(page)
                 safe = order.page(taken.stamps)
                 cut = self._cut(page, taken.stamps, window, safe if long else None)
                 self._look_ahead(page, window, cut)
-                self._store(taken, self._moved(safe), sight)
+                self._store(taken, self._moved(safe))
                 if page.next is None:
                     return _End.DONE, safe
                 if cut is not None:
@@ -281,7 +300,7 @@ class Walker:
                 self.place.deletes = walks.cap_of(self.began, self.overlap_s)
         return self.began
 
-    def _taken(self, page: Page) -> tuple[Intake, Sight]:
+    def _taken(self, page: Page) -> Intake:
         """What a page holds, as it is to be stored."""
         if page.warnings:
             codes = "; ".join(issue.safe() for issue in page.warnings)
@@ -291,21 +310,36 @@ class Walker:
         taken = take_page(page, self.type, sight, context)
         taken.arrivals = self._in_bounds(taken.arrivals)
         self._watch(taken)
-        return taken, sight
+        return taken
 
-    def _store(self, taken: Intake, row: WalkRow, sight: Sight) -> None:
-        """Store one page with the walk's place, in one transaction."""
-        context, result = self.context, self.result
+    def _store(self, taken: Intake, row: WalkRow) -> None:
+        """Store one page with the walk's place: with those that wait, or, where what follows is here, later."""
+        self._waiting.append(_Waiting(taken, row))
+        self.row = row
+        rows = sum(len(one.taken.arrivals) for one in self._waiting)
+        if rows >= _ROWS_TOGETHER or not self._ahead.is_here(_SOON_S):
+            self._store_waiting()
+
+    def _store_waiting(self) -> None:
+        """Store the pages that wait in one transaction; what is lost with it is polled again, the place with it."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        with self.context.ledger.transaction(durable=False):
+            unsure = [ref for one in waiting for ref in self._stored(one)]
+        self._settle(unsure)
+
+    def _stored(self, one: _Waiting) -> Sequence[str]:
+        context, result, taken = self.context, self.result, one.taken
         fresh = fresh_quarantine(taken.quarantine, self.known_quarantine)
         stored = context.ledger.store(
             context.source,
             taken.arrivals,
             cause=self.cause,
-            walk=row,
+            walk=one.row,
             quarantine=fresh,
             now=context.clock.now(),
         )
-        self.row = row
         self.known_quarantine += fresh
         result.pages += 1
         result.received += len(taken.refs())
@@ -313,7 +347,7 @@ class Walker:
         result.same += stored.same
         result.quarantined += len(fresh) + stored.set_aside
         result.patients.update(patient for arrival in taken.arrivals for patient in arrival.patients)
-        self._settle(stored.unsure)
+        return stored.unsure
 
     def _settle(self, refs: Sequence[str]) -> None:
         """Read by id what an answer overtook (F40)."""

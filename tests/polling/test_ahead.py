@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 
 from adapter.errors import NotFhir, ServerUnavailable
 from adapter.fhir import Page
+from adapter.polling import walker
 from adapter.polling.ahead import Ahead
 from tests.polling.bench import START, Bench, Killed, order
 
@@ -64,6 +67,74 @@ def test_a_fault_that_comes_early_is_raised_when_the_page_before_it_is_stored(
     assert len(bench.ledger.inventory("ehr", "ServiceRequest")) == 20
     bench.client.before = None
     assert bench.good().changed == 15
+
+
+@pytest.mark.parametrize(
+    ("paging", "of_three"), [("token", 30), ("offset", 28)]
+)  # asked anew: one row comes twice
+def test_pages_that_come_at_once_are_stored_together(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, paging: str, of_three: int
+) -> None:
+    orders(bench, 55)
+    bench.server.habits.offset_links = paging == "offset"
+    monkeypatch.setattr(walker, "_SOON_S", LATE_S)
+    monkeypatch.setattr(walker, "_ROWS_TOGETHER", 30)
+    transaction, held = bench.ledger.transaction, list[int]()
+
+    @contextmanager
+    def counted(*, durable: bool = True) -> Iterator[None]:
+        with transaction(durable=durable):
+            yield
+        held.append(len(bench.ledger.inventory("ehr", "ServiceRequest")))
+
+    monkeypatch.setattr(bench.ledger, "transaction", counted)
+    result = bench.good()
+    assert (result.pages, result.changed) == (6, 55)
+    assert held == [of_three, 55]
+
+
+def test_a_kill_takes_all_pages_of_a_transaction_and_their_place(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders(bench)
+    monkeypatch.setattr(walker, "_SOON_S", LATE_S)
+    store, stored = bench.ledger.store, [0]
+
+    def killed(*given: Any, **more: Any) -> Any:
+        stored[0] += 1
+        if stored[0] == 3:
+            raise Killed
+        return store(*given, **more)
+
+    monkeypatch.setattr(bench.ledger, "store", killed)
+    with pytest.raises(Killed):
+        bench.poll()
+    assert not bench.ledger.inventory("ehr", "ServiceRequest")
+    assert bench.ledger.walk("ehr", "ServiceRequest").watermark is None
+    monkeypatch.undo()
+    assert bench.good().changed == 35
+
+
+def test_a_page_that_keeps_us_waiting_lets_those_before_it_be_stored(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders(bench)
+    first = threading.Event()
+    bench.client.before = lambda number: number == 3 and assert_stored(first)
+    store = bench.ledger.store
+
+    def told(*given: Any, **more: Any) -> Any:
+        try:
+            return store(*given, **more)
+        finally:
+            first.set()
+
+    monkeypatch.setattr(bench.ledger, "store", told)
+    assert bench.good().changed == 35
+
+
+def assert_stored(first: threading.Event) -> None:
+    assert first.wait(LATE_S), "nothing was stored while a page was under way"
 
 
 def test_no_thread_outlives_its_walk(bench: Bench) -> None:
