@@ -56,7 +56,7 @@ class Reading:
             source=self.source,
             person=person,
             patients=patients,
-            snapshots=_snapshots(self.snapshots, self.refs[person]),
+            snapshots=_snapshots(self.snapshots, self.refs[person], self.source.name),
             known=_known(self.walked, self.reads, patients),
             tasks=tuple(tasks),
             plans=tuple(self.plans.get(person, ())),
@@ -153,9 +153,10 @@ def _rows(
     cursor = db.cursor()
     cursor.row_factory = None  # plain tuples: looks read most of what is held
     found: dict[str, tuple[Any, ...]] = {}
-    for *row, patient in cursor.execute(queries.CHART_ROWS, (source, rows.listed(person_of))):
-        found[row[1]] = tuple(row)
-        refs[person_of[patient]][row[1]] = None
+    for row in cursor.execute(queries.CHART_ROWS, (source, rows.listed(person_of))).fetchall():
+        patient, ref = row[:2]
+        found[ref] = row
+        refs[person_of[patient]][ref] = None
     for patient, person in person_of.items():
         refs[person][patient] = None
     others = [ref for group in refs.values() for ref in group if ref not in found]
@@ -164,8 +165,8 @@ def _rows(
     return found
 
 
-def _snapshots(held: Mapping[str, tuple[Any, ...]], refs: Iterable[str]) -> dict[str, Snapshot]:
-    return {ref: rows.snapshot(held[ref]) for ref in refs if ref in held}
+def _snapshots(held: Mapping[str, tuple[Any, ...]], refs: Iterable[str], source: str) -> dict[str, Snapshot]:
+    return {ref: rows.snapshot(held[ref], source) for ref in refs if ref in held}
 
 
 def _plans(db: sqlite3.Connection, source: str, people: Iterable[str]) -> dict[str, list[Plan]]:

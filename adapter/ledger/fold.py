@@ -7,7 +7,7 @@ that OPENED and ADOPTED make the row. So the rows can be made again from the eve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import compress
@@ -137,11 +137,12 @@ def read_set(values: Json) -> dict[str, Any]:
 
 def as_set(task: Task, *, without: Iterable[str] = ()) -> dict[str, Any]:
     """A whole task in the JSON form of an event's ``set``: what an OPENED event of it says."""
-    told = zip(_WRITERS, _values(task), strict=True)
-    found = {name: value if write is None else write(value) for (name, write), value in told}
+    values = dict(zip(FORMS, _values(task), strict=True))
+    for name, write in _WRITERS:
+        values[name] = write(values[name])
     for name in without:
-        found.pop(name, None)
-    return found
+        values.pop(name, None)
+    return values
 
 
 def difference(old: Task, new: Task) -> dict[str, Any]:
@@ -214,6 +215,19 @@ def _set(value: Any) -> frozenset[str]:
     return frozenset(_texts(sorted(value) if isinstance(value, frozenset | set) else value))
 
 
+def _written_time(at: datetime | None) -> str | None:
+    return None if at is None else time_text(at)
+
+
+# What turns the values of fields into JSON, of those whose values are not the same in JSON.
+_WRITER_OF: Mapping[str, Any] = {
+    "time": _written_time,
+    "texts": list,
+    "set": sorted,
+    "status": to_json,
+    "priority": to_json,
+}
+_WRITERS = tuple((name, _WRITER_OF[form]) for name, form in FORMS.items() if form in _WRITER_OF)
 _READERS: Mapping[str, Any] = {
     "text": _text,
     "int": _whole,
@@ -225,7 +239,3 @@ _READERS: Mapping[str, Any] = {
     "priority": Priority,
 }
 _READER_OF: Mapping[str, Any] = {name: _READERS[form] for name, form in FORMS.items()}
-_AS_IT_IS = frozenset({"text", "int", "bool"})  # forms whose values are JSON as they stand
-_WRITERS: Sequence[tuple[str, Any]] = [
-    (name, None if form in _AS_IT_IS else to_json) for name, form in FORMS.items()
-]

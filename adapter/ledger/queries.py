@@ -9,12 +9,18 @@ from __future__ import annotations
 from adapter.ledger.fold import FORMS
 
 _CLOSED = "('rejected', 'cancelled', 'failed', 'completed', 'entered-in-error')"
+#: Of a task row, in the order in which ``rows.task`` and ``rows.task_values`` have them.
+TASK_COLUMNS = (*FORMS, "person", "row_version")
+_TASK = ", ".join(f'"{name}"' for name in TASK_COLUMNS)
 OPEN = f"gone = 0 AND status NOT IN {_CLOSED}"
 
 
-def _upsert(table: str, keys: str, columns: list[str], once: tuple[str, ...] = ()) -> str:
+def _upsert(
+    table: str, keys: str, columns: list[str], once: tuple[str, ...] = (), *, by_place: bool = False
+) -> str:
+    """``by_place``: the values come in the order of ``columns``, which costs less than by name."""
     quoted = [f'"{name}"' for name in columns]
-    values = ", ".join(f":{name}" for name in columns)
+    values = ", ".join("?" if by_place else f":{name}" for name in columns)
     own = {f'"{name.strip()}"' for name in (*keys.split(","), *once)}
     news = ", ".join(f"{name} = excluded.{name}" for name in quoted if name not in own)
     return (
@@ -118,7 +124,7 @@ OWNERS = """
 FORMER_PATIENTS = """
     SELECT ref, patient FROM snapshot_patients INDEXED BY snapshot_patients_former
     WHERE source = ? AND now = 0 AND ref IN (SELECT value FROM json_each(?))"""
-# In the order in which ``rows.snapshot`` takes them.
+# In the order in which ``rows.snapshot`` takes them; it passes over the first.
 SNAPSHOTS = """
     SELECT source, ref, state, body, version, last_updated, digest, kept_digest, edition, first_seen, changed,
            received_at, sent_seq, received_seq, walk_seq, in_scope, patients
@@ -278,40 +284,40 @@ READS_OF = "SELECT * FROM reads WHERE source = ? AND patient IN (SELECT value FR
 
 # --- charts
 
-CHART_TASKS = """
-    SELECT * FROM tasks WHERE source = ? AND person IN (SELECT value FROM json_each(?))
-    ORDER BY +key, +generation"""
+CHART_TASKS = f"""
+    SELECT {_TASK} FROM tasks WHERE source = ? AND person IN (SELECT value FROM json_each(?))
+    ORDER BY +key, +generation"""  # noqa: S608
 CHART_PLANS = """
     SELECT * FROM plans WHERE source = ? AND person IN (SELECT value FROM json_each(?))
     ORDER BY +key, +episode"""
-# As SNAPSHOTS, and behind it the patient whom the row names; every patient in the order of refs.
+# As SNAPSHOTS, but first the patient whom the row names; every patient in the order of refs.
 CHART_ROWS = """
-    SELECT s.source, s.ref, s.state, s.body, s.version, s.last_updated, s.digest, s.kept_digest, s.edition,
-           s.first_seen, s.changed, s.received_at, s.sent_seq, s.received_seq, s.walk_seq, s.in_scope, s.patients,
-           p.patient
+    SELECT p.patient, s.ref, s.state, s.body, s.version, s.last_updated, s.digest, s.kept_digest, s.edition,
+           s.first_seen, s.changed, s.received_at, s.sent_seq, s.received_seq, s.walk_seq, s.in_scope, s.patients
     FROM json_each(?2)
     CROSS JOIN snapshot_patients p ON p.source = ?1 AND p.patient = json_each.value
     CROSS JOIN snapshots s ON s.source = p.source AND s.ref = p.ref"""
 
 # --- tasks, events, words, plans
 
-TASK = "SELECT * FROM tasks WHERE id = ?"
-TASKS_BY_ID = "SELECT * FROM tasks WHERE id IN (SELECT value FROM json_each(?))"
-TASKS = "SELECT * FROM tasks WHERE (:source IS NULL OR source = :source) ORDER BY source, key, generation"
+TASK = f"SELECT {_TASK} FROM tasks WHERE id = ?"  # noqa: S608
+TASKS_BY_ID = f"SELECT {_TASK} FROM tasks WHERE id IN (SELECT value FROM json_each(?))"  # noqa: S608
+TASKS = f"""
+    SELECT {_TASK} FROM tasks WHERE (:source IS NULL OR source = :source) ORDER BY source, key, generation"""  # noqa: S608
 OPEN_TASKS = f"""
-    SELECT * FROM tasks WHERE (:source IS NULL OR source = :source) AND {OPEN}
+    SELECT {_TASK} FROM tasks WHERE (:source IS NULL OR source = :source) AND {OPEN}
     ORDER BY due IS NULL, due, source, key, generation"""  # noqa: S608
-TASKS_OF_PERSON = """
-    SELECT * FROM tasks WHERE (:source IS NULL OR source = :source)
+TASKS_OF_PERSON = f"""
+    SELECT {_TASK} FROM tasks WHERE (:source IS NULL OR source = :source)
         AND (patient = :patient OR person IN (SELECT person FROM patients WHERE patient = :patient
             AND source = tasks.source))
-    ORDER BY source, key, generation"""
+    ORDER BY source, key, generation"""  # noqa: S608
 TASK_PERSONS = "SELECT id, person FROM tasks WHERE source = ? AND id IN (SELECT value FROM json_each(?))"
 TASK_VERSIONS = """
     SELECT person, id, row_version FROM tasks INDEXED BY tasks_by_person
     WHERE source = ? AND person IN (SELECT value FROM json_each(?))"""
 TASKS_THAT_EXIST = "SELECT id FROM tasks WHERE id IN (SELECT value FROM json_each(?))"
-SAVE_TASK = _upsert("tasks", "id", [*FORMS, "person", "row_version"])
+SAVE_TASK = _upsert("tasks", "id", [*TASK_COLUMNS], by_place=True)
 APPEND_EVENT = """
     INSERT INTO events (task, kind, at, "set", why, causes, edition) VALUES (?, ?, ?, ?, ?, ?, ?)"""
 TASK_EVENTS = "SELECT * FROM events WHERE task = ? ORDER BY seq"

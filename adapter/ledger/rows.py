@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from adapter import fhirjson
-from adapter.ledger.fold import FORMS, read_time, time_text, to_json
+from adapter.ledger.fold import FORMS, as_set, read_time, time_text
 from adapter.ledger.records import (
     CommandRow,
     Held,
@@ -61,28 +61,24 @@ def texts(stored: str) -> tuple[str, ...]:
     return tuple(fhirjson.loads(stored)) if stored != "[]" else ()
 
 
-def task_values(task: Task, person: str) -> dict[str, Any]:
-    """The columns of a task row."""
-    values = {name: _column(getattr(task, name)) for name in FORMS}
-    return {**values, "person": person, "row_version": task.row_version}
-
-
-def _column(value: Any) -> Any:
-    if isinstance(value, str | int) or value is None:
-        return to_json(value)
-    plain = to_json(value)
-    return packed(plain) if isinstance(plain, list) else plain
+def task_values(task: Task, person: str) -> tuple[Any, ...]:
+    """The columns of a task row, in the order of ``queries.TASK_COLUMNS``."""
+    values = as_set(task)
+    for name in _LISTS:
+        values[name] = packed(values[name]) if values[name] else "[]"
+    return (*values.values(), person, task.row_version)
 
 
 def task(row: sqlite3.Row) -> Task:
-    """A task from its row."""
-    values = {name: _READ[form](row[name]) for name, form in FORMS.items()}
+    """A task from its row: by place, in the order of ``queries.TASK_COLUMNS``, for a name is looked for in each."""
+    values = dict(zip(FORMS, row, strict=False))  # person and row_version stand behind them
+    for name, read in _READERS:
+        values[name] = read(values[name])
     return Task(**values, row_version=row["row_version"])
 
 
-_READ: Mapping[str, Any] = {
-    "text": lambda stored: stored,
-    "int": lambda stored: stored,
+_LISTS = tuple(name for name, form in FORMS.items() if form in ("texts", "set"))
+_READER_OF: Mapping[str, Any] = {
     "bool": bool,
     "time": time,
     "texts": texts,
@@ -90,6 +86,7 @@ _READ: Mapping[str, Any] = {
     "status": _STATUSES.__getitem__,
     "priority": _PRIORITIES.__getitem__,
 }
+_READERS = tuple((name, _READER_OF[form]) for name, form in FORMS.items() if form in _READER_OF)
 
 
 def event_values(event: Event) -> tuple[Any, ...]:
@@ -119,10 +116,12 @@ def event(row: sqlite3.Row) -> Event:
     )
 
 
-def snapshot(row: Iterable[Any]) -> Snapshot:
-    """A snapshot from a row of ``queries.SNAPSHOTS``: by place, for looks read most of what is held."""
+def snapshot(row: Iterable[Any], source: str) -> Snapshot:
+    """A snapshot from a row of ``queries.SNAPSHOTS`` or ``queries.CHART_ROWS``: by place, for looks read most of what
+    is held.
+    """
     (
-        source,
+        _,
         ref,
         state,
         body,

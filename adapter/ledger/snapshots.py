@@ -156,7 +156,7 @@ class Snapshots(Core):
         """What is held of ``refs``; what is not held is left out."""
         with self._reading() as db:
             found = db.execute(queries.SNAPSHOTS, (source, rows.listed(refs)))
-            return {row["ref"]: rows.snapshot(row) for row in found}
+            return {row["ref"]: rows.snapshot(row, source) for row in found}
 
     def received_at(self, source: str, refs: Iterable[str]) -> dict[str, datetime | None]:
         """When what is held of ``refs`` was received; what is not held is left out."""
@@ -463,7 +463,7 @@ def _move(db: sqlite3.Connection, source: str, found: Sequence[identified.Moved]
     """Give resources to the patients whom their identifiers mean by now; the persons of before and now."""
     listed = rows.listed([one.ref for one in found])
     held = _held(db, source, [one.ref for one in found])
-    kept = {row["ref"]: rows.snapshot(row) for row in db.execute(queries.SNAPSHOTS, (source, listed))}
+    kept = {row["ref"]: rows.snapshot(row, source) for row in db.execute(queries.SNAPSHOTS, (source, listed))}
     page = _Page()
     for one in found:
         row, arrival = held[one.ref], _moved(kept[one.ref], one)
