@@ -6,7 +6,7 @@ the types as gaps, and what rests on absence is then unknown (CONSISTENCY F3).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
 from functools import partial
@@ -17,9 +17,10 @@ from adapter.mapping.age import duration
 from adapter.mapping.calendar import Calendar
 from adapter.mapping.durations import Duration
 from adapter.mapping.fhirpath import Env, EvaluationError, Expression, FunctionSpec, Value
+from adapter.mapping.fhirpath.values import Pair, Run
 from adapter.mapping.finding import Tri
 from adapter.mapping.rules import Rule, Span
-from adapter.mapping.values import ABSENT, ALWAYS, DISPUTED, ERROR, Chain, Verdict, verdict
+from adapter.mapping.values import ABSENT, ALWAYS, DISPUTED, ERROR, NEVER, UNKNOWN, Chain, Verdict, verdict
 from adapter.mapping.valuesets import ValueSets
 from adapter.model import EVIDENCE, Known, Snapshot
 
@@ -72,56 +73,47 @@ class Seen:
     looks: list[datetime] = field(default_factory=list)
 
 
-class _Names(Mapping[str, Any]):
-    """What ``%name`` stands for in one scope: looked up when asked for, so that a scope costs next to nothing."""
+class _Run(Run):
+    """The run that all expressions of one scope share: what a variable or function says is asked for once."""
 
-    __slots__ = ("_scope",)
+    __slots__ = ("_answers", "_scope")
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, values: dict[str, Value]) -> None:
+        super().__init__(_NO_ENV, standard=False)
+        self.resource = scope.focus.body
+        self.zone = scope.zone
+        self.memo = values
         self._scope = scope
+        self._answers: dict[str, Pair] = {}
 
-    def __contains__(self, name: object) -> bool:
+    def variable(self, name: str) -> Pair:
         rule = self._scope.rule
-        return name in rule.variables or name in rule.constants or name in ("resource", "ref")
+        if name in rule.variables or name in rule.constants or name in _OF_FOCUS:
+            return self._scope.named(name)
+        raise EvaluationError(f"%{name} is not set")
 
-    def __getitem__(self, name: str) -> Value:
-        return self._scope.named(name)
+    def function(self, name: str, own: Callable[..., Value]) -> Callable[..., Value]:
+        scope = self._scope
+        return partial(FUNCTIONS[name], scope) if name in scope.rule.functions else own
 
-    def __iter__(self) -> Iterator[str]:
-        rule = self._scope.rule
-        return iter(("resource", "ref", *rule.variables, *rule.constants))
+    def told(self, name: str, own: Callable[..., Value]) -> Pair:
+        held = self._answers.get(name)
+        if held is None:
+            held = self._answers[name] = super().told(name, own)
+        return held
 
-    def __len__(self) -> int:
-        return 2 + len(self._scope.rule.variables) + len(self._scope.rule.constants)
 
-
-class _Calls(Mapping[str, Callable[..., Value]]):
-    """The engine's functions that one rule uses, bound to its scope when asked for."""
-
-    __slots__ = ("_scope",)
-
-    def __init__(self, scope: Scope) -> None:
-        self._scope = scope
-
-    def __getitem__(self, name: str) -> Callable[..., Value]:
-        if name not in self._scope.rule.functions:
-            raise KeyError(name)
-        return partial(FUNCTIONS[name], self._scope)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._scope.rule.functions)
-
-    def __len__(self) -> int:
-        return len(self._scope.rule.functions)
+_NO_ENV = Env(None)
+_OF_FOCUS = ("resource", "ref")
 
 
 class Scope:
     """Evaluates expressions of one rule on one focus."""
 
     __slots__ = (
-        "_env",
         "_fresh",
         "_overrides",
+        "_run",
         "_values",
         "calendar",
         "facts",
@@ -151,16 +143,15 @@ class Scope:
         self._overrides = facts.chart.source.parameters.get(rule.mapping, {})
         self._values: dict[str, Value] = {}  # by name: facts and freshness stay what they are in one scope
         self._fresh: dict[str, bool] = {}
-        self._env: Env | None = None
+        self._run: _Run | None = None
 
     def close(self) -> None:
         """Let go of what names this scope: else it would be a cycle, and keep its chart alive."""
-        self._env = None
+        self._run = None
 
-    def _environment(self) -> Env:
-        if self._env is None:
-            self._env = Env(self.focus.body, _Names(self), _Calls(self), self.zone)
-        return self._env
+    def _running(self) -> _Run:
+        run = self._run = _Run(self, self._values)
+        return run
 
     def value(self, expression: Expression) -> Value:
         """The value of an expression; one that fails is empty, with :data:`ERROR` as its gap.
@@ -168,19 +159,30 @@ class Scope:
         That an element is absent is no gap here: nothing has to be read to know it.
         """
         try:
-            value = expression.evaluate(self._env or self._environment())
-            return Value(value.items, value.gaps - ABSENT) if value.gaps & ABSENT else value
-        except EvaluationError:
-            return self._failed(expression)
+            value = expression.value(self._run or self._running())
         except Exception:  # a rule that trips over odd data must not take the person's other rules down (F50)
             return self._failed(expression)
+        gaps = value.gaps
+        return Value(value.items, gaps - ABSENT) if gaps and not gaps.isdisjoint(ABSENT) else value
 
     def verdict(self, expression: Expression | None) -> Verdict:
         """The truth of an expression; yes where there is none."""
         if expression is None:
             return ALWAYS
-        found = verdict(self.value(expression))
-        return found if found is not None else Verdict(Tri.UNKNOWN, self._failed(expression).gaps)
+        decide = expression.decide
+        if decide is None:
+            found = verdict(self.value(expression))
+            return found if found is not None else Verdict(Tri.UNKNOWN, self._failed(expression).gaps)
+        try:
+            told = decide(self._run or self._running(), self.focus.body)
+        except Exception:  # as above
+            return Verdict(Tri.UNKNOWN, self._failed(expression).gaps)
+        if told is True:
+            return ALWAYS
+        if told is False:
+            return NEVER
+        gaps = told - ABSENT
+        return Verdict(Tri.UNKNOWN, gaps) if gaps else UNKNOWN
 
     def first(self, chain: Chain) -> Value:
         """The first value that is not empty. An unknown one before it makes the whole unknown."""
@@ -220,16 +222,20 @@ class Scope:
 
     def with_only(self, name: str, record: object, others: frozenset[str], expression: Expression) -> Value:
         """An expression where one fact holds one record, and the other facts nothing."""
-        variables: dict[str, Any] = {named: partial(self.named, named) for named in _Names(self)}
+        rule = self.rule
+        names = (*_OF_FOCUS, *rule.variables, *rule.constants)
+        variables: dict[str, Any] = {named: partial(self.named, named) for named in names}
         variables.update({other: Value([]) for other in others})
         variables[name] = Value([record])
-        env = Env(self.focus.body, variables, _Calls(self), self.zone)
+        functions = {called: partial(FUNCTIONS[called], self) for called in rule.functions}
+        env = Env(self.focus.body, variables, functions, self.zone)
         try:
             return expression.evaluate(env)
         except Exception:  # odd data again: it proves nothing
             return Value([])
 
     def _failed(self, expression: Expression) -> Value:
+        self._run = None  # it may have stopped within a loop
         self.seen.errors[f"{self.rule.mapping}/{self.rule.id}: {expression.text}"] = None
         return Value([], frozenset({ERROR}))
 

@@ -34,6 +34,9 @@ class Verdict(NamedTuple):
 
 
 ALWAYS = Verdict(Tri.YES)
+NEVER = Verdict(Tri.NO)
+UNKNOWN = Verdict(Tri.UNKNOWN)
+"""Unknown, and no reading would settle it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +50,9 @@ class Chain:
 def verdict(value: Value) -> Verdict | None:
     """The truth of a collection; None where it is not one boolean."""
     if not value.items:
-        return Verdict(Tri.UNKNOWN, value.gaps)
+        return Verdict(Tri.UNKNOWN, value.gaps) if value.gaps else UNKNOWN
     if len(value.items) == 1 and isinstance(value.items[0], bool):
-        return Verdict(Tri.YES if value.items[0] else Tri.NO)
+        return ALWAYS if value.items[0] else NEVER
     return None
 
 

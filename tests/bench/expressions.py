@@ -22,6 +22,8 @@ from fhirpathpy.models import models
 from adapter.app import App
 from adapter.facts.times import When
 from adapter.mapping.fhirpath import Env, Expression, Value
+from adapter.mapping.scope import FUNCTIONS, Scope
+from adapter.mapping.values import Verdict
 from adapter.model import Chart
 from adapter.reconcile.reconciler import findings_of
 from tests.bench.baton import configure, opened, passed
@@ -72,46 +74,46 @@ def measure(scale: float) -> dict[str, Any]:
 def _recorded(app: App, persons: int) -> list[Case]:
     """Every evaluation of the looks at some persons, one per expression and focus."""
     found: dict[tuple[str, str], Case] = {}
-    evaluate = Expression.evaluate
+    value, verdict = Scope.value, Scope.verdict
 
-    def recording(expression: Expression, env: Env) -> Value:
-        value = evaluate(expression, env)
-        key = (expression.text, str(env.resource.get("id")))
-        if key not in found:
-            found[key] = _case(expression, env)
-        return value
+    def record(scope: Scope, expression: Expression | None) -> None:
+        if expression is not None:
+            key = (expression.text, str(scope.focus.body.get("id")))
+            if key not in found:
+                found[key] = _case(expression, scope)
+
+    def recorded_value(scope: Scope, expression: Expression) -> Value:
+        record(scope, expression)
+        return value(scope, expression)
+
+    def recorded_verdict(scope: Scope, expression: Expression | None) -> Verdict:
+        record(scope, expression)
+        return verdict(scope, expression)
 
     engine = app.engine("general")
     app.ledger.request_everyone("general", "resource")
     requests = app.ledger.due_requests("general", engine.now, persons)
     charts: Sequence[Chart] = app.ledger.charts(requests, engine.facts(), engine.now, app.ledger.edition())
-    Expression.evaluate = recording  # type: ignore[method-assign]
+    Scope.value, Scope.verdict = recorded_value, recorded_verdict  # type: ignore[method-assign]
     try:
         for chart in charts:
             findings_of(app.edition, chart, engine.client.bases)
     finally:
-        Expression.evaluate = evaluate  # type: ignore[method-assign]
+        Scope.value, Scope.verdict = value, verdict  # type: ignore[method-assign]
     return list(found.values())
 
 
-def _case(expression: Expression, env: Env) -> Case:
-    variables = {
-        name: _settled(env.variables[name]) for name in expression.variables if name in env.variables
-    }
+def _case(expression: Expression, scope: Scope) -> Case:
+    variables = {name: scope.named(name) for name in expression.variables}
     told = {}
     functions = {}
-    for name in expression.functions & env.functions.keys():
-        answer = env.functions[name](Value([]), ()) if name not in ("memberOf", "marked") else Value([False])
+    for name in expression.functions & FUNCTIONS.keys():
+        answer = scope.answer_of(name) if name not in ("memberOf", "marked") else Value([False])
         functions[name] = _always(answer)
         told[name] = answer.items
-    kept = Env(env.resource, variables, functions, env.zone)
+    kept = Env(scope.focus.body, variables, functions, scope.zone)
     given = {name: [_plain(item) for item in value.items] for name, value in variables.items()}
     return Case(expression, kept, given, told)
-
-
-def _settled(variable: Any) -> Value:
-    found = variable() if callable(variable) else variable
-    return found if isinstance(found, Value) else Value(list(found))
 
 
 def _always(answer: Value) -> Callable[..., Value]:

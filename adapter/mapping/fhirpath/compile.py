@@ -138,8 +138,8 @@ class Compiler:
     ) -> None:
         self._functions = functions
         self._variables = variables
-        self._standard = standard
-        self._typed = typed
+        self.standard = standard
+        self.typed = typed
         self._depth = 0  # of loops around
         self._builders: Mapping[type[Node], Callable[[Any], Fn]] = {
             Literal: self._literal,
@@ -185,6 +185,16 @@ class Compiler:
         """
         return self._builders[type(node)](node)
 
+    def spec(self, name: str) -> FunctionSpec | None:
+        """The function of that name that Baton adds, if there is one."""
+        return self._functions.get(name)
+
+    def is_fixed(self, name: str) -> bool:
+        """Whether a variable is FHIRPath's or FHIR's own: the focus, or a constant."""
+        if name in ROOTS:
+            return True
+        return constant_of(name) is not None and (self._variables is None or name not in self._variables)
+
     def _body(self, node: Node) -> Fn:
         """An argument that is evaluated for each item."""
         self._depth += 1
@@ -202,9 +212,8 @@ class Compiler:
         name = node.name
         if name in ROOTS:
             return lambda run, this: ([run.resource], NO_GAPS)
-        fixed = constant_of(name)
-        if fixed and (self._variables is None or name not in self._variables):
-            return operators.constant([fixed])
+        if self.is_fixed(name):
+            return operators.constant([constant_of(name)])
         if self._variables is not None and name not in self._variables:
             raise ExpressionError(
                 f"there is no %{name}", node.line, node.column, _nearest(name, self._variables | ROOTS, "%")
@@ -221,8 +230,8 @@ class Compiler:
     def _member(self, node: Member) -> Fn:
         if node.base is None and node.name[:1].isupper() and model.known_type(node.name):
             return self._root_type(node.name)
-        make = navigation.typed_step if self._typed else navigation.plain_step
-        absent = not self._standard and node.name == "status"
+        make = navigation.typed_step if self.typed else navigation.plain_step
+        absent = not self.standard and node.name == "status"
         step = make(node.name, unknown_is_absent=absent)
         if node.base is None or (isinstance(node.base, Special) and node.base.name == "this"):
             return _from_focus(step)
@@ -257,9 +266,9 @@ class Compiler:
     def _binary(self, node: Binary) -> Fn:
         left, right = self.build(node.left), self.build(node.right)
         words = words_of(node.right)
-        if words is not None and node.op == "in" and not self._typed:
+        if words is not None and node.op == "in" and not self.typed:
             return operators.within_words(left, words)
-        if words is not None and len(words) == 1 and node.op == "=" and not self._typed:
+        if words is not None and len(words) == 1 and node.op == "=" and not self.typed:
             return operators.equals_word(left, words[0])
         return operators.BINARY[node.op](left, right)
 
@@ -334,7 +343,7 @@ class Compiler:
                 f"there is no function {name}()", node.line, node.column, _nearest(name, known, "", "()")
             )
         _check_count(node, *table[name][:2])
-        if name in _CLOCK and not self._standard:
+        if name in _CLOCK and not self.standard:
             raise ExpressionError(f"{name}() is refused in rules", node.line, node.column, CLOCK_REMEDY)
 
     def _custom(self, node: Call, spec: FunctionSpec) -> Fn:
@@ -344,7 +353,7 @@ class Compiler:
         base = self._focus(node) if spec.on_focus else _this if node.base is None else self.build(node.base)
 
         def run_custom(run: Run, this: Any) -> Pair:
-            call = run.env.functions.get(name, own)
+            call = run.function(name, own)
             given = [_given(arg(run, this)) for arg in args]
             return as_pair(call(_given(base(run, this)), given))
 

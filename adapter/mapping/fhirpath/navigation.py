@@ -25,7 +25,7 @@ def plain_step(name: str, *, unknown_is_absent: bool = False) -> Step:
 
     def step(item: Any, found: list[Any]) -> None:
         if not isinstance(item, dict):
-            item = _mapping(item)
+            item = members(item)
         value = item.get(name)
         if value is None:
             if keys is None:
@@ -46,7 +46,8 @@ def plain_step(name: str, *, unknown_is_absent: bool = False) -> Step:
     return status if unknown_is_absent else step
 
 
-def _mapping(item: Any) -> Mapping[str, Any]:
+def members(item: Any) -> Mapping[str, Any]:
+    """The members of an object; none of anything else."""
     if isinstance(item, Typed):
         item = item.value
     return item if isinstance(item, Mapping) else {}

@@ -96,7 +96,7 @@ class Run:
         self.zone = env.zone
         self.standard = standard
         self.texts = not standard  # may strings be times?
-        self.memo: dict[str, Pair] = {}
+        self.memo: dict[str, Any] = {}  # name → Pair
         self.index: int | None = None
         self.total: Pair = ([], NO_GAPS)
 
@@ -115,6 +115,14 @@ class Run:
                 found = found() if callable(found) else found
             held = self.memo[name] = as_pair(found)
         return held
+
+    def function(self, name: str, own: Callable[..., Value]) -> Callable[..., Value]:
+        """What a function that Baton adds is called by here; ``own`` where the environment has no other."""
+        return self.env.functions.get(name, own)
+
+    def told(self, name: str, own: Callable[..., Value]) -> Pair:
+        """What a function without arguments says of the focus."""
+        return as_pair(self.function(name, own)(Value([self.resource]), []))
 
 
 def as_pair(value: Any) -> Pair:
