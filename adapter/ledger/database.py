@@ -24,9 +24,12 @@ from adapter.errors import LedgerError, LedgerLocked, LedgerUnusable
 
 APPLICATION_ID = 0x42544E31  # "BTN1": tells a ledger from any other SQLite file
 BUSY_MS = 30_000
-# 64 MB of WAL before it is copied back: rows come in the order of time and lie in that of their ids, so a checkpoint
-# after every 4 MB (SQLite's own) would write most pages of a first load several times over. No commit is weaker by it.
-CHECKPOINT_PAGES = 16_384
+# Of a new ledger: a resource is about a kilobyte, and of smaller pages each would hold three and waste the rest. One
+# that was made with other pages keeps them.
+PAGE_BYTES = 8192
+# Of WAL before it is copied back: rows come in the order of time and lie in that of their ids, so a checkpoint after
+# every 4 MB (SQLite's own) would write most pages of a first load several times over. No commit is weaker by it.
+CHECKPOINT_BYTES = 64 * 1024 * 1024
 _NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "fuse.sshfs", "9p"})
 
 
@@ -252,12 +255,14 @@ def _transaction(
 
 def _settle(connection: sqlite3.Connection) -> None:
     connection.row_factory = sqlite3.Row
+    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     connection.execute("PRAGMA synchronous = FULL")  # an acknowledged write must survive the power (F16)
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA temp_store = MEMORY")  # patient data in no temporary file
     connection.execute("PRAGMA secure_delete = ON")
     connection.execute("PRAGMA cache_size = -65536")
-    connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+    page_bytes = connection.execute("PRAGMA page_size").fetchone()[0]
+    connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_BYTES // page_bytes}")
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -44,6 +44,23 @@ def test_it_is_settled_for_safety(ledger: Ledger) -> None:
 _PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
 
 
+@pytest.mark.parametrize("made_with", [4096, database.PAGE_BYTES])
+def test_a_ledger_keeps_the_pages_that_it_was_made_with(
+    tmp_path: Path, clock: FixedClock, monkeypatch: pytest.MonkeyPatch, made_with: int
+) -> None:
+    place = tmp_path / "ledger.db"
+    with monkeypatch.context() as before:
+        before.setattr(database, "PAGE_BYTES", made_with)
+        Ledger.open(place, clock=clock).close()
+    with Ledger.open(place, clock=clock) as ledger:
+        connection = ledger._database.connection()
+        pages, bytes_each = (
+            connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("wal_autocheckpoint", "page_size")
+        )
+        assert bytes_each == made_with
+        assert pages * bytes_each == database.CHECKPOINT_BYTES
+
+
 def test_a_ledger_that_is_not_there_is_not_made_unasked(tmp_path: Path, clock: FixedClock) -> None:
     with pytest.raises(LedgerError, match="there is no ledger"):
         Ledger.open(tmp_path / "none.db", clock=clock, create=False)
