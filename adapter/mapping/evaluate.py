@@ -211,7 +211,8 @@ class _Evaluation:
 
     def _scope(self, acts: datetime | None) -> Scope:
         freshness = Freshness(self.focus, self.now, acts, self.max_age)
-        return Scope(self.rule, self.focus, self.facts, self.calendar, freshness, self.seen)
+        fresh = self.screens.fresh(self.focus) if acts is None else None
+        return Scope(self.rule, self.focus, self.facts, self.calendar, freshness, self.seen, fresh)
 
     def _bare(self, applies: Verdict, when: Verdict) -> Finding:
         """What is known of a *no* that nobody waits for, or of what is too old to open."""

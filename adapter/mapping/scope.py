@@ -17,7 +17,7 @@ from adapter.mapping.age import duration
 from adapter.mapping.calendar import Calendar
 from adapter.mapping.durations import Duration
 from adapter.mapping.fhirpath import Env, EvaluationError, Expression, FunctionSpec, Value
-from adapter.mapping.fhirpath.values import Pair, Run
+from adapter.mapping.fhirpath.values import NOTHING_FOUND, Pair, Run, as_value
 from adapter.mapping.finding import Tri
 from adapter.mapping.rules import Rule, Span
 from adapter.mapping.values import ABSENT, ALWAYS, DISPUTED, ERROR, NEVER, UNKNOWN, Chain, Verdict, verdict
@@ -78,11 +78,13 @@ class _Run(Run):
 
     __slots__ = ("_answers", "_scope")
 
-    def __init__(self, scope: Scope, values: dict[str, Value]) -> None:
-        super().__init__(_NO_ENV, standard=False)
+    def __init__(self, scope: Scope) -> None:
+        self.env = _NO_ENV
         self.resource = scope.focus.body
         self.zone = scope.zone
-        self.memo = values
+        self.standard, self.texts = False, True
+        self.memo = scope._values
+        self.index, self.total = None, NOTHING_FOUND
         self._scope = scope
         self._answers: dict[str, Pair] = {}
 
@@ -132,7 +134,9 @@ class Scope:
         calendar: Calendar,
         freshness: Freshness,
         seen: Seen,
+        fresh: dict[str, bool] | None = None,
     ) -> None:
+        """``fresh`` is what ``freshness`` was found to say, by type: scopes of one focus and moment share it."""
         self.rule = rule
         self.focus = focus
         self.facts = facts
@@ -142,7 +146,7 @@ class Scope:
         self.zone: tzinfo = facts.chart.source.zone
         self._overrides = facts.chart.source.parameters.get(rule.mapping, {})
         self._values: dict[str, Value] = {}  # by name: facts and freshness stay what they are in one scope
-        self._fresh: dict[str, bool] = {}
+        self._fresh: dict[str, bool] = {} if fresh is None else fresh
         self._run: _Run | None = None
 
     def close(self) -> None:
@@ -150,7 +154,7 @@ class Scope:
         self._run = None
 
     def _running(self) -> _Run:
-        run = self._run = _Run(self, self._values)
+        run = self._run = _Run(self)
         return run
 
     def value(self, expression: Expression) -> Value:
@@ -162,8 +166,8 @@ class Scope:
             value = expression.value(self._run or self._running())
         except Exception:  # a rule that trips over odd data must not take the person's other rules down (F50)
             return self._failed(expression)
-        gaps = value.gaps
-        return Value(value.items, gaps - ABSENT) if gaps and not gaps.isdisjoint(ABSENT) else value
+        items, gaps = value
+        return value if not gaps or gaps.isdisjoint(ABSENT) else Value(items, gaps - ABSENT)
 
     def verdict(self, expression: Expression | None) -> Verdict:
         """The truth of an expression; yes where there is none."""
@@ -181,24 +185,24 @@ class Scope:
             return ALWAYS
         if told is False:
             return NEVER
-        gaps = told - ABSENT
+        gaps = told - ABSENT if told else told
         return Verdict(Tri.UNKNOWN, gaps) if gaps else UNKNOWN
 
     def first(self, chain: Chain) -> Value:
         """The first value that is not empty. An unknown one before it makes the whole unknown."""
         for part in chain.parts:
             value = self.value(part)
-            if value.items or value.gaps:
+            if value[0] or value[1]:
                 return value
-        return Value([])
+        return NOTHING_FOUND
 
     def spoken(self, chain: Chain) -> Value:
         """As :meth:`first`, but what is unknown is passed over: for words."""
         for part in chain.parts:
             value = self.value(part)
-            if value.items:
+            if value[0]:
                 return value
-        return Value([])
+        return NOTHING_FOUND
 
     def duration(self, span: Span) -> Duration:
         """A duration, with a parameter's override by this source."""
@@ -253,20 +257,20 @@ class Scope:
             return Value([self.focus.ref])
         if name in self.rule.constants:
             return Value(as_list(self._overrides.get(name, self.rule.parameters[name])))
-        return self._fact(name)
-
-    def _fact(self, name: str) -> Value:
         return self._open(self.facts.fact(name, self.focus))
 
     def _open(self, fact: Fact) -> Value:
-        if fact.until is not None:
-            self.seen.looks.append(fact.until)
-        gaps = fact.gaps
-        if fact.types:
-            self.seen.types |= fact.types
-            stale = [type for type in fact.types if not self._holds(type)]
-            gaps = gaps.union(stale) if stale else gaps
-        return Value(list(fact.records), gaps - ABSENT | {DISPUTED} if gaps & ABSENT else gaps)
+        records, types, gaps, until = fact
+        if until is not None:
+            self.seen.looks.append(until)
+        if types:
+            self.seen.types |= types
+            stale = [type for type in types if not self._holds(type)]
+            if stale:
+                gaps = gaps.union(stale)
+        if gaps and not gaps.isdisjoint(ABSENT):
+            gaps = gaps - ABSENT | {DISPUTED}
+        return as_value((list(records), gaps))
 
     def _holds(self, type: str) -> bool:
         held = self._fresh.get(type)

@@ -123,6 +123,7 @@ class Screens:
         self._concerned: dict[str, bool] = {}
         self._visits: dict[tuple[str, str], bool] = {}
         self._runs: dict[str, Run] = {}
+        self._fresh: dict[str, dict[str, bool]] = {}
         self._place = _Place()
         self._applies: dict[tuple[str, str, str], Verdict] = {}
         self._texts: dict[tuple[str, str], str | None] = {}
@@ -244,6 +245,13 @@ class Screens:
             ).holds(type, told):
                 return False
         return True
+
+    def fresh(self, focus: Snapshot) -> dict[str, bool]:
+        """Of which types absence is known since a focus came, as far as somebody asked: the same for every rule."""
+        held = self._fresh.get(focus.ref)
+        if held is None:
+            held = self._fresh[focus.ref] = {}
+        return held
 
     def applies(self, rule: Rule, focus: Snapshot, ask: Callable[[], Verdict]) -> Verdict:
         """The verdict of ``applies``: rules of one file share it, and one that reads no fact is asked once a focus."""

@@ -15,7 +15,7 @@ from adapter.mapping.fhirpath.operators import Fn
 from adapter.mapping.fhirpath.parse import parse
 from adapter.mapping.fhirpath.temporal import Moment
 from adapter.mapping.fhirpath.tree import Node
-from adapter.mapping.fhirpath.values import Env, FunctionSpec, Pair, Run, Typed, Value, bare
+from adapter.mapping.fhirpath.values import Env, FunctionSpec, Pair, Run, Typed, Value, as_value, bare
 
 _NO_FUNCTIONS: Mapping[str, FunctionSpec] = {}
 
@@ -136,11 +136,10 @@ class Expression:
             pair = self._evaluate(run, run.resource)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
             raise EvaluationError(f"the values do not fit: {type(error).__name__}") from None
-        items = pair[0]
-        for item in items:  # few answers hold a typed item or a moment: only those are written anew
+        for item in pair[0]:  # few answers hold a typed item or a moment: only those are written anew
             if type(item) is Typed or type(item) is Moment:
-                return Value([bare(item) for item in items], pair[1])
-        return pair if type(pair) is Value else Value(items, pair[1])
+                return Value([bare(item) for item in pair[0]], pair[1])
+        return as_value(pair)
 
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"

@@ -10,6 +10,7 @@ from adapter.mapping.fhirpath.arithmetic import OPERATORS, negative
 from adapter.mapping.fhirpath.faults import EvaluationError
 from adapter.mapping.fhirpath.values import (
     NO_GAPS,
+    NOTHING_FOUND,
     Pair,
     Run,
     Value,
@@ -29,7 +30,7 @@ Fn = Callable[[Run, Any], Pair]
 
 TRUE: Pair = Value([True])
 FALSE: Pair = Value([False])
-EMPTY: Pair = Value([])
+EMPTY: Pair = NOTHING_FOUND
 
 
 def answer(told: bool | None) -> Pair:
