@@ -82,14 +82,14 @@ def _telling(item: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return _VERSION.sub("", value)
     if isinstance(value, When):
         return value.text if value.day_only else value.instant.isoformat()
     if isinstance(value, Mapping):
         return {k: _plain(v) for k, v in value.items() if k not in _LEFT_OUT and not k.startswith("_")}
     if isinstance(value, list | tuple):
         return _sorted(_plain(part) for part in value)
-    if isinstance(value, str):
-        return _VERSION.sub("", value)
     return value if value is None or isinstance(value, bool | int | float | Decimal) else str(value)
 
 

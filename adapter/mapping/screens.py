@@ -310,11 +310,11 @@ class Screens:
         return self._texts[key] in self._needs
 
     def _run(self, rule: Rule) -> Run:
-        name = rule.id if rule.constants else ""  # those without parameters ask with the same run
-        held = self._runs.get(name)
+        whose = rule.id if rule.constants else ""  # those without parameters ask with the same run
+        held = self._runs.get(whose)
         if held is None:
             constants = {name: Value(values) for name, values in self._constants(rule).items()}
-            held = self._runs[name] = blank_run(constants, self._calls, self._facts.zone)
+            held = self._runs[whose] = blank_run(constants, self._calls, self._facts.zone)
         return held
 
 

@@ -100,4 +100,4 @@ def _period(item: Mapping[str, Any], zone: tzinfo) -> Span:
 
 def records_in(items: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
     """The records among items."""
-    return (item for item in items if isinstance(item, Mapping))
+    return (item for item in items if type(item) is dict or isinstance(item, Mapping))
