@@ -95,11 +95,11 @@ class _Generator:
         """The compiled function; None where the expression is beyond what is written here."""
         if self._compiler.typed or self._compiler.standard or sum(1 for _ in walk(tree)) > _MOST_NODES:
             return None
-        at = self._focus("this", tree)
-        self._line("memo = run.memo")
-        write(tree, at)
-        source = "\n".join(["def function(run, this):", *self._lines])
         try:
+            at = self._focus("this", tree)
+            self._line("memo = run.memo")
+            write(tree, at)
+            source = "\n".join(["def function(run, this):", *self._lines])
             exec(compile(source, "<FHIRPath>", "exec"), self._names)  # noqa: S102 (all of its text is from here)
         except (SyntaxError, RecursionError, MemoryError):
             return None  # nested deeper than Python takes it

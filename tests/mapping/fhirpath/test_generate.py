@@ -230,6 +230,13 @@ def test_what_nests_deeper_than_python_takes_it_stays_a_closure() -> None:
     assert deep.decide(Run(Env(body), standard=False), body) == deep.evaluate(Env(body)).gaps == {"?"}
 
 
+def test_a_long_chain_is_a_function_or_a_closure_and_never_an_error() -> None:
+    for count in (20, 90, 120):
+        expression = compile_expression(" or ".join(["status = 'x'"] * count))
+        assert expression.evaluate(Env({"status": "y"})) == Value([False])
+        assert compile_expression("a" + ".empty().not()" * count).evaluate(Env({})) == Value([True])
+
+
 def test_types_and_fhirpaths_own_mode_stay_closures() -> None:
     for typed, standard in ((True, False), (True, True)):
         compiler = Compiler(functions={}, variables=None, standard=standard, typed=typed)
