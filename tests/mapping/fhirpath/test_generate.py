@@ -49,7 +49,8 @@ TERMS = [
 ]  # fmt: skip
 CONDITIONS = [
     "status = 'booked'", "%x.status in ('booked' | 'x')", "a != 2", "'booked' in %x.status", "status < 'c'",
-    "%x.exists()", "%y.empty()", "%x.where(status = 'booked')", "status in %x", "(%x.where(a in %y.a) | %y).status",
+    "$this xor iif($this, status, status)", "%x.exists()", "%y.empty()",
+    "%x.where(status = 'booked')", "status in %x", "(%x.where(a in %y.a) | %y).status",
 ]  # fmt: skip
 CALLS = ["exists()", "empty()", "not()", "first()", "last()", "count()", "single()", "tail()", "distinct()",
          "status", "text", "onset", "a", "toString()", "isDistinct()", "ofType(string)"]  # fmt: skip
