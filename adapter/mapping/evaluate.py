@@ -65,6 +65,8 @@ def judge_for_look(
         return None
     evaluation = _Evaluation(rule, focus, facts, now, screens)
     try:
+        if not concerned:
+            evaluation.nobody_asks()
         return evaluation.acting(refused=refused)
     finally:
         evaluation.scope.close()
@@ -154,6 +156,10 @@ class _Evaluation:
     def _idle(self, applies: Verdict, when: Verdict) -> Finding | None:
         """What nobody waits for: told only where it failed, or may be another by time alone."""
         return self._bare(applies, when) if self.seen.errors or self.seen.looks else None
+
+    def nobody_asks(self) -> None:
+        """Note that no task can be of this rule and focus or of their need, where that is known already."""
+        self._asked = False
 
     def _is_asked(self) -> bool:
         """Whether a task, open or closed, is of this rule and focus or of the need that it speaks of."""
@@ -271,9 +277,9 @@ class _Evaluation:
 
     def _again(self, verdicts: _Verdicts, acts: datetime) -> _Verdicts:
         """The verdicts with absence known since ``acts``; the same ones where all that was read is."""
-        scope = self._scope(acts)
-        if scope.all_fresh(scope.freshness):
+        if self.scope.all_fresh(Freshness(self.focus, self.now, acts, self.max_age)):
             return verdicts
+        scope = self._scope(acts)
         try:
             return self._verdicts(scope)
         finally:

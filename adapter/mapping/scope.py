@@ -43,13 +43,17 @@ class Freshness(NamedTuple):
         """Whether absence of a type may be believed."""
         if known.declared_none:
             return True
-        if known.blind or known.bounded or known.at is None or not self._after_focus(type, known):
+        at, focus = known.at, self.focus
+        if known.blind or known.bounded or at is None:
+            return False
+        plainly = known.seq > focus.received_seq and (focus.received_at is None or at >= focus.received_at)
+        if not plainly and not self._after_focus(type, known):
             return False
         if self.acts is None:
             return True
-        if type in EVIDENCE and self.now >= known.at + self.max_age:
+        if type in EVIDENCE and self.now >= at + self.max_age:
             return False
-        return known.at >= self.acts.replace(microsecond=0)  # Date headers have whole seconds
+        return at >= self.acts.replace(microsecond=0)  # Date headers have whole seconds
 
     def _after_focus(self, type: str, known: Known) -> bool:
         """Known by a walk or read that began after the focus came, or by the very walk that brought it."""
