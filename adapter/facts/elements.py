@@ -11,6 +11,9 @@ CRD_COVERAGE_INFORMATION = "ext-coverage-information"  # Da Vinci CRD; its canon
 ERROR = "entered-in-error"
 
 
+_OBJECTS = frozenset({dict})
+
+
 def objects(value: Any) -> tuple[Json, ...]:
     """The objects of a repeating element. A lone object counts as a list of one (seen in real basedOn)."""
     kind = type(
@@ -19,6 +22,8 @@ def objects(value: Any) -> tuple[Json, ...]:
     if kind is list:
         if len(value) == 1 and type(value[0]) is dict:
             return (value[0],)
+        if _OBJECTS.issuperset(map(type, value)):
+            return tuple(value)
         return tuple([part for part in value if type(part) is dict or isinstance(part, Mapping)])
     if kind is dict:
         return (value,)
