@@ -86,9 +86,6 @@ def identifiers(value: Any) -> frozenset[str]:
     """ "system|value" of each Identifier. One without a system matches nobody and is left out (F47)."""
     if not value:
         return _NONE
-    if type(value) is list and len(value) == 1 and type(value[0]) is dict:  # nearly every one
-        key = identifier_key(value[0])
-        return frozenset((key,)) if key else _NONE
     return frozenset([key for key in map(identifier_key, objects(value)) if key])
 
 

@@ -102,9 +102,6 @@ class Fact(NamedTuple):
     until: datetime | None = None
 
 
-_NONE: Mapping[str, Fact] = {name: Fact(types=types) for name, types in FACT_TYPES.items()}
-
-
 class Told(NamedTuple):
     """What a function says. None is unknown; ``types`` are then what could settle it, if anything."""
 
@@ -137,23 +134,18 @@ class Facts:
         self.codebook = codebook.at(chart.source.codes)
         self._day_before = business_day_before or (lambda instant: _weekday_before(instant, self.zone))
         self._opted_out = opted_out
-        patients, own = chart.patients, frozenset(chart.patients)
-        here: dict[str, Snapshot] = {}
-        live: dict[str, Snapshot] = {}
-        by_type: dict[str, list[Snapshot]] = {}
+        own = frozenset(chart.patients)
+        self._own: dict[str, Snapshot] = {}
+        self._live: dict[str, Snapshot] = {}
+        self._by_type: dict[str, list[Snapshot]] = {}  # the live resources, each list by ref
         for ref, snapshot in chart.snapshots.items():
             named = snapshot.patients
-            if named != patients and own.isdisjoint(named or patients_of(snapshot.body, bases)):
+            if named != chart.patients and own.isdisjoint(named or patients_of(snapshot.body, bases)):
                 continue
-            here[ref] = snapshot
+            self._own[ref] = snapshot
             if snapshot.state is SnapshotState.LIVE:
-                live[ref] = snapshot
-                type = snapshot.type
-                if type in by_type:
-                    by_type[type].append(snapshot)
-                else:
-                    by_type[type] = [snapshot]
-        self._own, self._live, self._by_type = here, live, by_type  # the live ones by type, each list by ref
+                self._live[ref] = snapshot
+                self._by_type.setdefault(snapshot.type, []).append(snapshot)
         for listed in self._by_type.values():
             listed.sort(key=_BY_REF)
         self._related = self._standing_in() if len(self._own) < len(chart.snapshots) else {}
@@ -295,8 +287,6 @@ class Facts:
 
     def _compute(self, name: str, focus: Snapshot) -> Fact:
         computed: Fact = getattr(self, f"_{name}")(focus)
-        if not self._torn:
-            return computed
         torn = [gap for type, gaps in self._torn.items() if type in computed.types for gap in gaps]
         if not torn:
             return computed
@@ -332,10 +322,8 @@ class Facts:
         return held
 
     def _visits(self, focus: Snapshot) -> Fact:
-        linked = self._linked_visits(focus)
-        if not linked:
-            return _NONE["visits"]
-        return Fact(_sorted([self._record(v) for v in linked]), FACT_TYPES["visits"])
+        records = [self._record(v) for v in self._linked_visits(focus)]
+        return Fact(_sorted(records), FACT_TYPES["visits"])
 
     def _coming(self, focus: Snapshot) -> Fact:
         found = [self._record(v) for v in self._linked_visits(focus)]
@@ -354,8 +342,6 @@ class Facts:
             stays = self._held(self.links.of_order(focus.ref, _STAY))
         else:
             stays = self._held(self.links.encounters_of(focus.ref))
-        if not seen and not stays and focus.type != _VISIT:
-            return _NONE["took_place"]
         records = visits.took_place(seen, stays, self.links, self.zone)
         types = _TOOK_PLACE_OF_VISIT if focus.type == _VISIT else FACT_TYPES["took_place"]
         return Fact(_sorted(records), types)
@@ -432,7 +418,7 @@ class Facts:
 
     def _linked_evidence(self, name: str, type: str, focus: Snapshot, dated: str) -> Fact:
         if type not in self._by_type:
-            return _NONE[name]
+            return Fact(types=FACT_TYPES[name])
         if focus.type == _ORDER:
             refs = self.links.of_order(focus.ref, type)
         else:

@@ -124,7 +124,7 @@ class Links:
         self._named: dict[str, list[str]] = {}
         for thing, orders in self._of_things():
             if orders:
-                self._named[thing] = [*self._named.get(thing, ()), *orders]
+                self._named[thing] = list(orders)
                 for order in orders:
                     self._things[order].append(thing)
 
@@ -242,9 +242,9 @@ class Links:
     def _by_identifier(self, visit: Snapshot) -> dict[str, str]:
         """The one order that shares a number with a visit, with those of its requisition (F62)."""
         keys = identifiers(visit.body.get("identifier"))
-        if not keys or self._order_identifiers.keys().isdisjoint(keys):
+        orders = self._order_identifiers if keys else {}
+        if orders.keys().isdisjoint(keys):
             return {}
-        orders = self._order_identifiers
         found = {ref for key in keys for ref, said in orders.get(key, ()) if _is_number_of_order(said)}
         if not found:
             return {}

@@ -89,8 +89,8 @@ def fold(task: Task | None, event: Event) -> Task:
     if event.task != task.id:
         raise EventError(f"an event of another task for {task.id}")
     new = read_set(event.set)
-    said = IDENTITY & new.keys()
-    if said and (moved := sorted(name for name in said if new[name] != getattr(task, name))):
+    moved = sorted(name for name in IDENTITY & new.keys() if new[name] != getattr(task, name))
+    if moved:
         raise EventError(f"{task.id}: {', '.join(moved)} never changes")
     return structs.replace(task, **new, row_version=task.row_version + 1)
 
@@ -138,8 +138,8 @@ def read_set(values: Json) -> dict[str, Any]:
 def as_set(task: Task, *, without: Iterable[str] = ()) -> dict[str, Any]:
     """A whole task in the JSON form of an event's ``set``: what an OPENED event of it says."""
     values = dict(zip(FORMS, _values(task), strict=True))
-    for name, write in _WRITERS:
-        values[name] = write(values[name])
+    for name in _WRITTEN:
+        values[name] = to_json(values[name])
     for name in without:
         values.pop(name, None)
     return values
@@ -148,8 +148,6 @@ def as_set(task: Task, *, without: Iterable[str] = ()) -> dict[str, Any]:
 def difference(old: Task, new: Task) -> dict[str, Any]:
     """What an event has to set so that ``old`` becomes ``new``."""
     before, after = _values(old), _values(new)
-    if before == after:
-        return {}
     differ = compress(zip(FORMS, after, strict=True), map(ne, before, after))
     return {name: to_json(value) for name, value in differ}
 
@@ -215,19 +213,8 @@ def _set(value: Any) -> frozenset[str]:
     return frozenset(_texts(sorted(value) if isinstance(value, frozenset | set) else value))
 
 
-def _written_time(at: datetime | None) -> str | None:
-    return None if at is None else time_text(at)
-
-
-# What turns the values of fields into JSON, of those whose values are not the same in JSON.
-_WRITER_OF: Mapping[str, Any] = {
-    "time": _written_time,
-    "texts": list,
-    "set": sorted,
-    "status": to_json,
-    "priority": to_json,
-}
-_WRITERS = tuple((name, _WRITER_OF[form]) for name, form in FORMS.items() if form in _WRITER_OF)
+_WRITTEN = tuple(name for name, form in FORMS.items() if form not in ("text", "int", "bool"))
+"""Fields whose values are not the same in JSON."""
 _READERS: Mapping[str, Any] = {
     "text": _text,
     "int": _whole,

@@ -8,11 +8,11 @@ next opening (to the past: from the last closing), so that adding never turns or
 from __future__ import annotations
 
 import calendar as months
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import holidays
 
@@ -23,6 +23,7 @@ WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _FIRST, _LAST = 1900, 9000  # beyond: a sentinel such as 9999-12-31, taken as it stands
 _DAY = timedelta(days=1)
 _MOST_MOVES = 10_000
+_K = TypeVar("_K")
 
 
 @dataclass(frozen=True)
@@ -109,12 +110,7 @@ class Calendar:
 
     def end_of_business_day(self, instant: datetime) -> datetime:
         """When the business day in which ``instant`` falls closes; from closing time on that is the next one's."""
-        held = self._closings.get(instant)
-        if held is None:
-            if len(self._closings) >= _MOST_MOVES:
-                self._closings.clear()
-            held = self._closings[instant] = self._end_of_business_day(instant)
-        return held
+        return _remembered(self._closings, instant, lambda: self._end_of_business_day(instant))
 
     def last_closing(self, instant: datetime) -> datetime:
         """The closing of ``instant``'s day, or of the last open day before it where it falls on a closed one."""
@@ -134,12 +130,7 @@ class Calendar:
         """Remembered: the looks of one pass move the same moments (now, go-live) for every rule and person."""
         instant = instant.astimezone(UTC)
         key = (instant, by.count, by.unit, sign)
-        held = self._moved.get(key)
-        if held is None:
-            if len(self._moved) >= _MOST_MOVES:
-                self._moved.clear()
-            held = self._moved[key] = self._shifted(instant, by, sign)
-        return held
+        return _remembered(self._moved, key, lambda: self._shifted(instant, by, sign))
 
     def _shifted(self, instant: datetime, by: Duration, sign: int) -> datetime:
         if _far(instant):
@@ -220,6 +211,16 @@ class Calendar:
             found = frozenset(_public_holidays(self.country, self.subdivision, year))
             self._years[year] = found
         return found
+
+
+def _remembered(held: dict[_K, datetime], key: _K, ask: Callable[[], datetime]) -> datetime:
+    """What was worked out before, of the latest few thousand."""
+    found = held.get(key)
+    if found is None:
+        if len(held) >= _MOST_MOVES:
+            held.clear()
+        found = held[key] = ask()
+    return found
 
 
 def _public_holidays(country: str, subdivision: str, year: int) -> list[date]:

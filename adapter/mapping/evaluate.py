@@ -16,7 +16,7 @@ from msgspec import Struct, structs
 from adapter.facts.facts import FACT_TYPES, Facts
 from adapter.fhirjson import digest
 from adapter.mapping import moments
-from adapter.mapping.age import HURRIED, priority_of
+from adapter.mapping.age import HURRIED, hurries, priority_of
 from adapter.mapping.calendar import Calendar
 from adapter.mapping.durations import Duration, Unit
 from adapter.mapping.fhirpath import Expression
@@ -63,10 +63,8 @@ def judge_for_look(
     refused = screens.refuses(rule, focus)
     if refused and not concerned:
         return None
-    evaluation = _Evaluation(rule, focus, facts, now, screens)
+    evaluation = _Evaluation(rule, focus, facts, now, screens, concerned=concerned)
     try:
-        if not concerned:
-            evaluation.nobody_asks()
         return evaluation.acting(refused=refused)
     finally:
         evaluation.scope.close()
@@ -117,7 +115,17 @@ _NO_DATES = _Dates()
 class _Evaluation:
     """The working of :func:`evaluate`."""
 
-    def __init__(self, rule: Rule, focus: Snapshot, facts: Facts, now: datetime, screens: Screens) -> None:
+    def __init__(
+        self,
+        rule: Rule,
+        focus: Snapshot,
+        facts: Facts,
+        now: datetime,
+        screens: Screens,
+        *,
+        concerned: bool = True,
+    ) -> None:
+        """``concerned`` is false where it is known that no task can be of this rule and focus or of their need."""
         self.rule = rule
         self.screens = screens
         self.facts = facts
@@ -129,7 +137,7 @@ class _Evaluation:
         self.seen = Seen()
         self.scope = self._scope(None)
         self._filled: Filled | None = None
-        self._asked: bool | None = None
+        self._asked: bool | None = None if concerned else False
         self._told_onset: tuple[datetime | None, frozenset[str]] | None = None
 
     def finding(self) -> Finding:
@@ -156,10 +164,6 @@ class _Evaluation:
     def _idle(self, applies: Verdict, when: Verdict) -> Finding | None:
         """What nobody waits for: told only where it failed, or may be another by time alone."""
         return self._bare(applies, when) if self.seen.errors or self.seen.looks else None
-
-    def nobody_asks(self) -> None:
-        """Note that no task can be of this rule and focus or of their need, where that is known already."""
-        self._asked = False
 
     def _is_asked(self) -> bool:
         """Whether a task, open or closed, is of this rule and focus or of the need that it speaks of."""
@@ -321,7 +325,7 @@ class _Evaluation:
         live_from = self.facts.chart.source.live_since(self.rule.id)
         if live_from is None or not opens.known or opens.at is None or opens.at >= live_from:
             return None
-        if priority_of(self.focus) in HURRIED or self._too_old(onset):
+        if hurries(self.focus) or self._too_old(onset):
             return None
         number = self._number_of_turn()
         if not number or moments.stands_by_itself(self.rule.due, timing):
@@ -397,8 +401,6 @@ class _Evaluation:
         A need that no reading can open is not read for: but an open task needs neither need nor ``opens``.
         """
         if verdicts.settled:
-            return NOTHING, NOTHING
-        if verdicts.open and need.text is not None and dates.opens.known and not dates.due.gaps:
             return NOTHING, NOTHING
         # First whether there is a need at all: what would satisfy it is read only for those who have it.
         first = verdicts.when.tri is Tri.UNKNOWN and task is None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
+from operator import attrgetter
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -18,7 +19,7 @@ from adapter.mapping.fhirpath import Value
 from adapter.mapping.finding import Tri
 from adapter.mapping.rules import ClockRow, Edge, Moment
 from adapter.mapping.scope import Scope
-from adapter.mapping.values import NO_TYPES, NOTHING, span_of, when_of
+from adapter.mapping.values import NO_TYPES, NOTHING, span_of
 
 
 class Mark(NamedTuple):
@@ -42,6 +43,7 @@ class Outcome(NamedTuple):
         return self.mark.at if self.mark else None
 
 
+_BY_TIME = attrgetter("at")
 ABSENT = Outcome()
 """A step that does not apply, or a list that says nothing."""
 
@@ -64,15 +66,8 @@ class Timing(Struct, frozen=True):
 
 def latest(steps: Sequence[Moment], timing: Timing, *, whole_days: bool = False) -> Outcome:
     """The latest of the steps that apply; unknown where any step is. ``whole_days``: a day lasts until its end."""
-    mark: Mark | None = None
-    known, gaps = True, NOTHING
-    for step in steps:
-        found, is_known, more = _step(step, timing, whole_days)
-        if found is not None and (mark is None or found.at > mark.at):
-            mark = found
-        if not is_known:
-            known, gaps = False, gaps | more
-    return Outcome(mark, known, gaps)
+    marks, known, gaps = _come_out(steps, timing, whole_days)
+    return Outcome(max(marks, key=_BY_TIME, default=None), known, gaps)
 
 
 def opening(steps: Sequence[Moment], timing: Timing) -> Outcome:
@@ -91,17 +86,23 @@ def opening(steps: Sequence[Moment], timing: Timing) -> Outcome:
 
 def due(steps: Sequence[Moment], timing: Timing) -> Outcome:
     """Until when: the earliest of the known steps, each not before the end of the business day of opening."""
-    mark: Mark | None = None
-    known, gaps = True, NOTHING
+    marks, known, gaps = _come_out(steps, timing, False)
+    due_marks = [_due_mark(mark, timing) for mark in marks]
+    return Outcome(min(due_marks, key=_BY_TIME, default=None), known, gaps)
+
+
+def _come_out(
+    steps: Sequence[Moment], timing: Timing, whole_days: bool
+) -> tuple[list[Mark], bool, frozenset[str]]:
+    """The marks of the steps that apply; whether all of them are known, and the gaps of those that are not."""
+    marks, known, gaps = [], True, NOTHING
     for step in steps:
-        found, is_known, more = _step(step, timing, False)
-        if found is not None:
-            found = _due_mark(found, timing)
-            if mark is None or found.at < mark.at:
-                mark = found
+        mark, is_known, more = _step(step, timing, whole_days)
+        if mark is not None:
+            marks.append(mark)
         if not is_known:
             known, gaps = False, gaps | more
-    return Outcome(mark, known, gaps)
+    return marks, known, gaps
 
 
 def stands_by_itself(steps: Sequence[Moment], timing: Timing) -> bool:
@@ -120,9 +121,6 @@ def _due_mark(mark: Mark, timing: Timing) -> Mark:
 
 def instant_of(value: Value, scope: Scope) -> datetime | None:
     """The latest instant among values, days taken as ``after`` takes them; for onsets."""
-    items = value.items
-    if not items:
-        return None
     return max([at for at, _ in _edges(value, scope, Edge.AFTER, False)], default=None)
 
 
@@ -144,10 +142,10 @@ def _step(step: Moment, timing: Timing, whole_days: bool) -> Outcome:
     if _undecided(value, scope):
         return Outcome(None, False, value.gaps)
     found = [_move(at, by, step.edge, day, scope) for at, day in _edges(value, scope, step.edge, whole_days)]
-    if len(found) < 2:
-        return Outcome(found[0]) if found else ABSENT
+    if not found:
+        return ABSENT
     pick = max if step.edge is Edge.AFTER else min
-    return Outcome(pick(found, key=lambda mark: mark.at))
+    return Outcome(pick(found, key=_BY_TIME))
 
 
 def _undecided(value: Value, scope: Scope) -> bool:
@@ -198,11 +196,8 @@ def _move(at: datetime, by: Duration | None, edge: Edge, day: bool, scope: Scope
 def _edges(value: Value, scope: Scope, edge: Edge, whole_days: bool) -> Iterator[tuple[datetime, bool]]:
     """The instants of an anchor's values at one edge, and whether each was but a day."""
     for item in value.items:
-        if type(item) is When or type(item) is str:
-            when = when_of(item, scope.zone)
-        else:
-            span = span_of(item, scope.zone)
-            when = None if span is None else span.end if edge is Edge.AFTER else span.start
+        span = span_of(item, scope.zone)
+        when = None if span is None else span.end if edge is Edge.AFTER else span.start
         if when is not None:
             yield _edge(when, scope, edge, whole_days), when.day_only
 

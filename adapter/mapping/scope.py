@@ -43,11 +43,10 @@ class Freshness(NamedTuple):
         """Whether absence of a type may be believed."""
         if known.declared_none:
             return True
-        at, focus = known.at, self.focus
+        at = known.at
         if known.blind or known.bounded or at is None:
             return False
-        plainly = known.seq > focus.received_seq and (focus.received_at is None or at >= focus.received_at)
-        if not plainly and not self._after_focus(type, known):
+        if not self._after_focus(type, known.seq, at):
             return False
         if self.acts is None:
             return True
@@ -55,17 +54,14 @@ class Freshness(NamedTuple):
             return False
         return at >= self.acts.replace(microsecond=0)  # Date headers have whole seconds
 
-    def _after_focus(self, type: str, known: Known) -> bool:
+    def _after_focus(self, type: str, seq: int, at: datetime) -> bool:
         """Known by a walk or read that began after the focus came, or by the very walk that brought it."""
         focus = self.focus
-        if type == focus.type and focus.walk_seq and known.seq >= focus.walk_seq:
-            return True
-        if known.seq <= focus.received_seq:
-            return False
-        received, at = focus.received_at, known.at
-        return received is None or (
-            at is not None and (at >= received or at >= received.replace(microsecond=0))
-        )
+        if seq > focus.received_seq:
+            received = focus.received_at
+            if received is None or at >= received or at >= received.replace(microsecond=0):
+                return True
+        return type == focus.type and bool(focus.walk_seq) and seq >= focus.walk_seq
 
 
 @dataclass(slots=True)
@@ -83,12 +79,8 @@ class _Run(Run):
     __slots__ = ("_answers", "_scope")
 
     def __init__(self, scope: Scope) -> None:
-        self.env = _NO_ENV
-        self.resource = scope.focus.body
-        self.zone = scope.zone
-        self.standard, self.texts = False, True
+        super().__init__(Env(scope.focus.body, zone=scope.zone), standard=False)
         self.memo = scope._values
-        self.index, self.total = None, NOTHING_FOUND
         self._scope = scope
         self._answers: dict[str, Pair] = {}
 
@@ -109,7 +101,6 @@ class _Run(Run):
         return held
 
 
-_NO_ENV = Env(None)
 _OF_FOCUS = ("resource", "ref")
 
 
@@ -196,7 +187,7 @@ class Scope:
         """The first value that is not empty. An unknown one before it makes the whole unknown."""
         for part in chain.parts:
             value = self.value(part)
-            if value[0] or value[1]:
+            if value.items or value.gaps:
                 return value
         return NOTHING_FOUND
 
@@ -204,7 +195,7 @@ class Scope:
         """As :meth:`first`, but what is unknown is passed over: for words."""
         for part in chain.parts:
             value = self.value(part)
-            if value[0]:
+            if value.items:
                 return value
         return NOTHING_FOUND
 

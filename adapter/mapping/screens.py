@@ -7,7 +7,7 @@ and a *no* that no task waits for changes nothing. A look asks here first. What 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -33,7 +33,6 @@ _OF_THE_FOCUS = frozenset({"kind", "cancelledBy", "completedMeans"})
 # Those whose answer about a focus is the same whenever a rule asks.
 _BY_FOCUS = _OF_THE_FOCUS | {"isOrderToAct"}
 _NO_KEYS: frozenset[str] = frozenset()
-_NO_CONSTANTS: Mapping[str, list[Any]] = {}
 # What payers say of an order: most answers can be seen not to say it before it is asked which ones fit.
 _SAID = ("benefits", "says")
 # The onset of what follows a visit: most visits are long past, which can be seen before they are told as a fact.
@@ -50,7 +49,6 @@ class _Prepared:
         "by_order",
         "by_ref",
         "names_ref",
-        "names_refs",
         "onset",
         "onset_of",
         "prefix",
@@ -65,9 +63,8 @@ class _Prepared:
         self.prefix = rule.need.prefix
         named = _names_in_need(rule)
         self.by_ref = named == ("%ref",)
-        self.names_ref = self.by_ref and self.prefix.endswith(":")
         self.by_order = named == ("%orders.ref", "%ref") and rule.resource == "Appointment"
-        self.names_refs = self.names_ref or (self.by_order and self.prefix.endswith(":"))
+        self.names_ref = (self.by_ref or self.by_order) and self.prefix.endswith(":")
         self.onset = _plain_onset(rule)
         self.onset_of = _onset_of_fact(rule)
         asked = rule.applies
@@ -152,11 +149,7 @@ class Screens:
         with their focus or its order."""
         told = [(rule, _prepared(rule).screen.statuses(self._constants(rule))) for rule in rules]
         left = tuple(rule for rule, statuses in told if statuses is None or status in statuses)
-        return left, all(_prepared(rule).names_refs for rule in rules if rule not in left)
-
-    @once
-    def _calls(self) -> dict[str, Callable[..., Value]]:
-        return _calls(self._facts, self._place)
+        return left, all(_prepared(rule).names_ref for rule in rules if rule not in left)
 
     @once
     def _refs(self) -> frozenset[str]:
@@ -164,9 +157,7 @@ class Screens:
         foci = {focus for _, focus in self._own}
         return frozenset(foci.union([need.rpartition(":")[2] for need in self._needs]))
 
-    def _constants(self, rule: Rule) -> Mapping[str, list[Any]]:
-        if not rule.constants:
-            return _NO_CONSTANTS
+    def _constants(self, rule: Rule) -> dict[str, list[Any]]:
         overrides = self._facts.chart.source.parameters.get(rule.mapping, {})
         return {name: as_list(overrides.get(name, rule.parameters[name])) for name in rule.constants}
 
@@ -200,17 +191,16 @@ class Screens:
 
     def is_too_old(self, rule: Rule, focus: Snapshot) -> bool:
         """Whether the onset is certain, and nothing opens for it any more. What says False here may still be old."""
-        ready = _prepared(rule)
+        ready, bound = _prepared(rule), self.ages.old_before(rule, focus)
         if ready.onset is not None:
             onset = self._said(ready.onset, focus)
         elif ready.onset_of is not None and focus.body.get("status") not in _JUDGED_OTHERWISE:
-            bound = self.ages.old_before(rule, focus)
             if ready.onset_of == _ENDED and self._facts.is_past(focus, bound):
                 return self._is_known(FACT_TYPES[_ENDED[0]], focus)
             onset = self._latest(*ready.onset_of, focus)
         else:
             return False
-        return onset is not None and onset < self.ages.old_before(rule, focus)
+        return onset is not None and onset < bound
 
     def _said(self, names: tuple[str, ...], focus: Snapshot) -> datetime | None:
         """The first of some elements that is there, where it is a time of day."""
@@ -233,18 +223,8 @@ class Screens:
         return max(told) if len(told) == len(fact.records) else None
 
     def _is_known(self, types: frozenset[str], focus: Snapshot) -> bool:
-        known, since, seq = self._facts.chart.known, focus.received_at, focus.received_seq
-        for type in types:
-            told = known.get(type, UNKNOWN_TYPE)
-            if told.declared_none:
-                continue
-            # Most of a chart came long before its types were last walked: that is seen without further ado.
-            later = told.seq > seq and told.at is not None and (since is None or told.at >= since)
-            if not (later and not told.blind and not told.bounded) and not Freshness(
-                focus, self._facts.chart.now
-            ).holds(type, told):
-                return False
-        return True
+        known, freshness = self._facts.chart.known, Freshness(focus, self._facts.chart.now)
+        return all([freshness.holds(type, known.get(type, UNKNOWN_TYPE)) for type in types])
 
     def fresh(self, focus: Snapshot) -> dict[str, bool]:
         """Of which types absence is known since a focus came, as far as somebody asked: the same for every rule."""
@@ -273,8 +253,6 @@ class Screens:
             return False
         ready = _prepared(rule)
         ref = focus.ref
-        if ready.names_ref and ref not in self._refs:
-            return False
         if ready.by_ref:
             return ready.prefix + ref in self._needs or (rule.id, ref) in self._own
         if (rule.id, ref) in self._own:
@@ -314,7 +292,8 @@ class Screens:
         held = self._runs.get(whose)
         if held is None:
             constants = {name: Value(values) for name, values in self._constants(rule).items()}
-            held = self._runs[whose] = blank_run(constants, self._calls, self._facts.zone)
+            calls = _calls(self._facts, self._place)
+            held = self._runs[whose] = blank_run(constants, calls, self._facts.zone)
         return held
 
 

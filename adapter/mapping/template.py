@@ -103,11 +103,8 @@ def parse_template(text: str, compile_chain: Compile) -> Template:
 
 def words(template: Template, resolve: Resolve, zone: tzinfo) -> str:
     """The text for people. What is unknown or absent leaves no gap."""
-    parts = template.parts
-    if len(parts) == 1 and type(parts[0]) is str:
-        return _tidy(parts[0])
     said = []
-    for part in parts:
+    for part in template.parts:
         if type(part) is Group:
             inner = [_spoken(piece, resolve, zone) for piece in part.parts]
             said.append("" if "" in inner else "".join(inner))
@@ -129,9 +126,6 @@ def canonical(template: Template, resolve: Resolve, bases: Bases = NO_BASES) -> 
     """The text for identity: None where a hole is unknown, empty (outside brackets) or has several values."""
     texts: list[str] = []
     for part in template.parts:
-        if type(part) is str:
-            texts.append(part)
-            continue
         filled = _filled(part, resolve, bases)
         if filled.text is None:
             return filled

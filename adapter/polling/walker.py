@@ -228,7 +228,7 @@ class Walker:
         try:
             page = self._first(window)
             while True:
-                content = _content_of(page)
+                content = hash(tuple([entry.raw for entry in page.entries]))
                 empty = 0 if page.entries else empty + 1
                 if (page.entries and content in contents) or page.next in links or empty > _EMPTY_PAGES:
                     return _End.EXPIRED, safe  # in circles (F74): shorter windows may still fit
@@ -395,15 +395,6 @@ class Walker:
             before = held.get(arrival.ref)
             if before is None or not _same_version(before, arrival):
                 self.lateness = max(self.lateness, walks.late_by(known, arrival.last_updated))
-
-
-def _content_of(page: Page) -> int:
-    """What tells a page from the other pages of its search: its ends, and how long each row is.
-
-    Two pages that differ only between rows of the same ends and lengths would break the window, and lose nothing.
-    """
-    rows = [entry.raw for entry in page.entries]
-    return hash((rows[0], rows[-1], tuple(map(len, rows)))) if rows else 0
 
 
 def _asked_anew(link: str, stamps: list[datetime | None], window: Window) -> datetime | None:

@@ -121,11 +121,6 @@ def need_key(source_key: str, need: str, participant: str) -> str:
 
 
 def _combined(text: str, participant: str, findings: list[Finding], now: datetime) -> Need:
-    if len(findings) == 1:
-        verdict = judge(findings[0], now)
-        if not text and verdict is Verdict.OPEN:
-            verdict = Verdict.UNKNOWN  # as below
-        return Need(text, participant, verdict, findings[0], tuple(findings))
     judged = [(judge(finding, now), finding) for finding in findings]
     said = {verdict for verdict, _ in judged}
     verdict = next(v for v in _ORDER if v in said)

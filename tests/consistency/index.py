@@ -88,8 +88,8 @@ INDEX: Mapping[int, Entry] = {
         "reconcile/test_order.py::test_with_types_refused_nothing_opens_that_would_not_open_anyway",
         out=Edit(
             "mapping/scope.py",
-            "not self._after_focus(type, known):\n            return False",
-            "not self._after_focus(type, known):\n            return True",
+            "not self._after_focus(type, known.seq, at):\n            return False",
+            "not self._after_focus(type, known.seq, at):\n            return True",
         ),
     ),
     4: _rule(

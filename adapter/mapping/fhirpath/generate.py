@@ -10,19 +10,18 @@ Nothing that a mapping says stands in the source: names, words and sets are obje
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from adapter.mapping.fhirpath import model, navigation
 from adapter.mapping.fhirpath.compile import Compiler, words_of
-from adapter.mapping.fhirpath.operators import CONDITIONS, EMPTY, FALSE, TRUE, Fn
+from adapter.mapping.fhirpath.operators import CONDITIONS, EMPTY, FALSE, TRUE, Fn, one_of, same, same_word
 from adapter.mapping.fhirpath.tree import Binary, Call, Literal, Member, Node, Special, Variable, walk
 from adapter.mapping.fhirpath.values import (
     NO_GAPS,
     UNSURE_GAP,
     Run,
-    collections_equal,
     contains,
     one,
     truth,
@@ -467,20 +466,8 @@ def _steps_from_focus(node: Node) -> bool:
 # What the functions call where a line would not do
 
 
-def _choice(item: Mapping[str, Any], keys: frozenset[str]) -> Any:
-    if keys.isdisjoint(item):
-        return None
-    return next(item[key] for key in item if key in keys)
-
-
-def _spread(value: Any) -> list[Any]:
-    if isinstance(value, (list, tuple)):
-        return [part for part in value if part is not None]
-    return [value]
-
-
 def _spread_known(value: Any) -> list[Any]:
-    return [part for part in _spread(value) if part != "unknown"]
+    return [part for part in navigation.spread(value) if part != "unknown"]
 
 
 def _condition(items: list[Any]) -> bool | None:
@@ -488,28 +475,6 @@ def _condition(items: list[Any]) -> bool | None:
         told: bool = items[0]
         return told
     return truth((items, NO_GAPS), standard=False)
-
-
-def _same(mine: list[Any], other: list[Any], run: Run) -> bool | None:
-    if not mine or not other:
-        return None
-    return collections_equal(mine, other, run)
-
-
-def _same_word(items: list[Any], word: str, words: list[str], run: Run) -> bool | None:
-    if not items:
-        return None
-    if len(items) == 1 and items[0].__class__ is str:
-        return bool(items[0] == word)
-    return collections_equal(items, words, run)
-
-
-def _one_of(items: list[Any], known: Collection[str], words: list[str], run: Run) -> bool | None:
-    if not items:
-        return None
-    if len(items) == 1 and items[0].__class__ is str:
-        return items[0] in known
-    return contains(words, one(items, "in"), run)
 
 
 def _has_word(items: list[Any], word: str, run: Run) -> bool | None:
@@ -531,13 +496,13 @@ _RUNTIME: Mapping[str, Any] = {
     "TRUE": TRUE,
     "FALSE": FALSE,
     "members": navigation.members,
-    "choice": _choice,
-    "spread": _spread,
+    "choice": navigation.choice,
+    "spread": navigation.spread,
     "spread_known": _spread_known,
     "condition": _condition,
-    "same": _same,
-    "same_word": _same_word,
-    "one_of": _one_of,
+    "same": same,
+    "same_word": same_word,
+    "one_of": one_of,
     "has_word": _has_word,
     "contains": contains,
     "unique": unique,

@@ -30,13 +30,10 @@ def plain_step(name: str, *, unknown_is_absent: bool = False) -> Step:
         if value is None:
             if keys is None:
                 return
-            value = next((item[key] for key in item if key in keys), None)
+            value = choice(item, keys)
             if value is None:
                 return
-        if isinstance(value, (list, tuple)):
-            found.extend(part for part in value if part is not None)
-        else:
-            found.append(value)
+        found.extend(spread(value))
 
     def status(item: Any, found: list[Any]) -> None:
         here: list[Any] = []
@@ -44,6 +41,16 @@ def plain_step(name: str, *, unknown_is_absent: bool = False) -> Step:
         found.extend(value for value in here if value != "unknown")
 
     return status if unknown_is_absent else step
+
+
+def choice(item: Mapping[str, Any], keys: frozenset[str]) -> Any:
+    """The value of an element under whichever of its names it stands; None where it stands under none."""
+    return None if keys.isdisjoint(item) else next(item[key] for key in item if key in keys)
+
+
+def spread(value: Any) -> list[Any]:
+    """The values of an element that is there, whether it repeats or not."""
+    return [part for part in value if part is not None] if isinstance(value, (list, tuple)) else [value]
 
 
 def members(item: Any) -> Mapping[str, Any]:

@@ -121,11 +121,14 @@ def equals(left: Fn, right: Fn) -> Fn:
         other, other_gaps = right(run, this)
         if my_gaps or other_gaps:
             return [], my_gaps | other_gaps
-        if not mine or not other:
-            return EMPTY
-        return answer(collections_equal(mine, other, run))
+        return answer(same(mine, other, run))
 
     return run_equals
+
+
+def same(mine: list[Any], other: list[Any], run: Run) -> bool | None:
+    """Whether two closed collections are equal; None where one is empty."""
+    return collections_equal(mine, other, run) if mine and other else None
 
 
 def equals_word(left: Fn, word: str) -> Fn:
@@ -136,13 +139,16 @@ def equals_word(left: Fn, word: str) -> Fn:
         items, gaps = left(run, this)
         if gaps:
             return [], gaps
-        if not items:
-            return EMPTY
-        if len(items) == 1 and type(items[0]) is str:
-            return TRUE if items[0] == word else FALSE
-        return answer(collections_equal(items, words, run))
+        return answer(same_word(items, word, words, run))
 
     return run_equals_word
+
+
+def same_word(items: list[Any], word: str, words: list[str], run: Run) -> bool | None:
+    """Whether a closed collection is one word; ``words`` are that word alone. None where it is empty."""
+    if len(items) == 1 and type(items[0]) is str:
+        return bool(items[0] == word)
+    return same(items, words, run)
 
 
 def equivalents(left: Fn, right: Fn) -> Fn:
@@ -212,13 +218,18 @@ def within_words(left: Fn, words: list[str]) -> Fn:
         items, gaps = left(run, this)
         if gaps:
             return [], gaps
-        if not items:
-            return EMPTY
-        if len(items) == 1 and type(items[0]) is str:
-            return TRUE if items[0] in known else FALSE
-        return answer(contains(list(words), one(items, "in"), run))
+        return answer(one_of(items, known, words, run))
 
     return run_within_words
+
+
+def one_of(items: list[Any], known: frozenset[str], words: list[str], run: Run) -> bool | None:
+    """Whether a closed collection is one of some words, told as a set and as a list; None where it is empty."""
+    if not items:
+        return None
+    if len(items) == 1 and type(items[0]) is str:
+        return items[0] in known
+    return contains(list(words), one(items, "in"), run)
 
 
 def united(left: Fn, right: Fn) -> Fn:
