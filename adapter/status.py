@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -18,6 +17,8 @@ from adapter.settings import Settings, SourceSettings
 
 MOST_INTERVALS = 3  # a type not walked for so many of its intervals is behind (F3)
 PAUSED_TOO_LONG = timedelta(days=1)
+# After so many, the rests between the tries of one write come to more than an hour (task_delivery, deliver.backoff).
+STUCK_ROUNDS, STUCK_FAILURES = 10, 8
 SILENT_AFTER = timedelta(minutes=1)  # a running service beats every few seconds
 
 
@@ -25,8 +26,8 @@ SILENT_AFTER = timedelta(minutes=1)  # a running service beats every few seconds
 class SourceStatus:
     """One source. ``lag_s`` is how long ago the last good poll of its most belated type began.
 
-    ``looks`` and ``writes`` wait to be done; ``parked``, ``quarantined`` and ``held`` wait for a person. ``needs``
-    says in sentences what a person has to do.
+    ``looks`` and ``writes`` wait to be done; ``parked``, ``quarantined`` and ``held`` wait for a person, and so do
+    the ``stuck`` ones of ``writes``: tried for more than an hour. ``needs`` says in sentences what a person has to do.
     """
 
     name: str
@@ -36,6 +37,7 @@ class SourceStatus:
     looks: int = 0
     writes: int = 0
     parked: int = 0
+    stuck: int = 0
     quarantined: int = 0
     held: int = 0
     open_tasks: int = 0
@@ -159,9 +161,13 @@ def _silenced(type: str, edition: Edition | None) -> str:
 
 def _counts(made: SourceStatus, ledger: Ledger, now: datetime) -> None:
     made.looks = len(ledger.due_requests(made.name, now, 10_000_000))
-    states = Counter(row.state for row in ledger.outbox() if row.source == made.name)
-    made.parked = states["parked"]
-    made.writes = sum(states.values()) - made.parked
+    waiting = [row for row in ledger.outbox() if row.source == made.name]
+    made.parked = sum(row.state == "parked" for row in waiting)
+    made.writes = len(waiting) - made.parked
+    made.stuck = sum(
+        row.state != "parked" and (row.rounds >= STUCK_ROUNDS or row.failures >= STUCK_FAILURES)
+        for row in waiting
+    )
     made.quarantined = len(ledger.quarantine(made.name))
     made.held = sum(hold.source == made.name for hold in ledger.holds())
     tasks = ledger.tasks(made.name, open_only=True)
@@ -189,6 +195,7 @@ def _needs(made: SourceStatus, row: SourceRow, ledger: Ledger, now: datetime) ->
     made.needs += _waiting(
         (made.quarantined, "could not be read → baton quarantine list"),
         (made.parked, "were refused by the EHR → baton outbox list"),
+        (made.stuck, "were tried for more than an hour and do not get through → baton outbox list"),
         (made.held, "floods are held → baton hold list"),
     )
 

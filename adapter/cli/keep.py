@@ -116,6 +116,7 @@ def list_outbox(context: typer.Context, json: bool = Json) -> None:
                 "refused": row.parked,
                 "not_before": _iso(row.not_before),
                 "failures": row.failures,
+                "rounds": row.rounds,
             }
             for row in book.outbox()
             if row.state != "due" or row.sent < row.wanted

@@ -374,6 +374,26 @@ def test_status_says_what_needs_a_person(
     assert "the service ended without being stopped" in needs
 
 
+@pytest.mark.parametrize("kind", ["round", "failed"])
+def test_status_says_what_does_not_get_through(
+    kind: str, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A write that is read back again and again, or fails again and again, is said to a person in time."""
+    config = _config(tmp_path, sandbox.base_url)
+    with App.open(load(config)) as app:
+        app.sync()
+        target = f"Task/{app.ledger.tasks('s0', open_only=True)[0].id}"
+        app.ledger.want([target])
+        for _ in range(7):
+            app.ledger.later(target, datetime.now(UTC), **{"failed": False, kind: True})
+        assert _status(config, capsys)[0] == 0
+        for _ in range(3):
+            app.ledger.later(target, datetime.now(UTC), **{"failed": False, kind: True})
+    code, said = _status(config, capsys)
+    assert (code, said["sources"][0]["stuck"]) == (3, 1)
+    assert "1 were tried for more than an hour" in said["sources"][0]["needs"][0]
+
+
 def test_status_says_what_is_behind(
     sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
