@@ -25,7 +25,7 @@ outbox      which resources have to be written, newest wish first; one row per r
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from enum import StrEnum
 from typing import Any
 
@@ -40,6 +40,8 @@ POLLED = ("ServiceRequest", "CoverageEligibilityResponse", "Appointment")
 EVIDENCE = ("Encounter", "Coverage", "DiagnosticReport", "DocumentReference")
 
 
+SAME_STAMP = timedelta(seconds=1)
+"""Stamps of a version that lie closer are one: servers keep nanoseconds, show milliseconds, and some cut to seconds."""
 WITHDRAWING = "withdrawing"
 """The mark of a task that Baton's own side no longer needs, while that may still be taken back (F19)."""
 

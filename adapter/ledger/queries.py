@@ -95,7 +95,7 @@ SAVE_WALK = _upsert(
 
 HELD_OF_PAGE = """
     SELECT ref, state, status, version, digest, kept_digest, edition, in_scope, received_seq, seen_seq,
-           first_seen, changed, patients
+           last_updated, first_seen, changed, patients
     FROM snapshots WHERE source = ? AND ref IN (SELECT value FROM json_each(?))"""
 INSERT_SNAPSHOT = """
     INSERT INTO snapshots (source, ref, type, state, status, version, digest, kept_digest, edition, in_scope,

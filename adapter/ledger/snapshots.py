@@ -19,7 +19,7 @@ from adapter.ledger.core import Core
 from adapter.ledger.fold import time_text
 from adapter.ledger.records import Arrival, Held, Named, QuarantineRow, Stored, WalkRow
 from adapter.ledger.wakes import renew
-from adapter.model import Snapshot, SnapshotState
+from adapter.model import SAME_STAMP, Snapshot, SnapshotState
 from adapter.references import NO_BASES, Bases, parse_reference
 
 _QUARANTINED = SnapshotState.QUARANTINED
@@ -40,6 +40,7 @@ class _Row(NamedTuple):
     in_scope: bool
     received_seq: int
     seen_seq: int
+    last_updated: str | None
     first_seen: str | None
     changed: str | None
     patients: str
@@ -82,6 +83,7 @@ class _New(NamedTuple):
             self.in_scope,
             self.received_seq,
             self.seen_seq,
+            self.last_updated,
             self.first_seen,
             self.changed,
             self.patients,
@@ -254,7 +256,16 @@ def _is_same(row: _Row, arrival: Arrival) -> bool:
         and row.edition == arrival.edition
         and row.in_scope == arrival.in_scope
         and _says_same(row, arrival)
+        and _same_stamp(row, arrival)
     )
+
+
+def _same_stamp(row: _Row, arrival: Arrival) -> bool:
+    """Whether one number means one version: a server that lost it gives it to the next, with another stamp (F18)."""
+    known = rows.time(row.last_updated)
+    if arrival.version is None or arrival.last_updated is None or known is None:
+        return True
+    return abs(arrival.last_updated - known) < SAME_STAMP
 
 
 def _says_same(row: _Row, arrival: Arrival) -> bool:

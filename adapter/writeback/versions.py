@@ -7,13 +7,11 @@ other contents (CONSISTENCY F18); the stamps tell them apart.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from adapter.fhirjson import digest
-from adapter.model import Event, Json
+from adapter.model import SAME_STAMP, Event, Json
 
-#: Servers stamp with nanoseconds, show milliseconds, and some cut to seconds between two answers.
-SAME_STAMP = timedelta(seconds=1)
 _NOT_CONTENT = ("meta", "text", "contained")
 
 

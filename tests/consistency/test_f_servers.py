@@ -165,10 +165,39 @@ def test_f18_a_lost_write_of_the_newest_task_is_no_deletion(waiting: Hospital) -
     assert all(task.open for task in town.tasks())
 
 
+def test_f18_an_edit_that_was_lost_and_made_again_under_its_number_holds_up_no_write(
+    waiting: Hospital,
+) -> None:
+    """Number and content are those that the ledger holds, the stamp is another: what is read has to enter."""
+    town, task = waiting, waiting.only()
+    before = town.ehr.snapshot()
+    town.ehr.edit(f"Task/{task.id}", status="in-progress")
+    town.good(passing=HOUR)
+    hers = town.there(task)["meta"]
+    town.ehr.restore(_fell_back(town.ehr.snapshot(), before, f"Task/{task.id}"))
+    town.clock.advance(HOUR)
+    town.ehr.edit(f"Task/{task.id}", status="in-progress")
+    again = town.there(task)["meta"]
+    assert again["versionId"] == hers["versionId"] and again["lastUpdated"] != hers["lastUpdated"]
+    town.ehr.edit("ServiceRequest/o1", priority="urgent")
+    town.sync(passing=HOUR)
+    town.quiet()
+    assert town.ledger.outbox() == []
+    assert town.there(task)["priority"] == town.only().priority.value == "urgent"
+    assert town.there(task)["status"] == "in-progress"
+
+
 def _without(state: State, *refs: str) -> State:
     left = copy.deepcopy(state)
     for ref in refs:
         left.chains.pop(ref, None)
+    return left
+
+
+def _fell_back(state: State, former: State, ref: str) -> State:
+    """A state in which one resource has lost its last versions."""
+    left = copy.deepcopy(state)
+    left.chains[ref] = copy.deepcopy(former.chains[ref])
     return left
 
 
