@@ -102,6 +102,7 @@ class HapiServer:
             **(extra or {}),
         }
         self._process: _Process | None = None
+        self._ending = threading.Lock()  # who kills while another does waits for the end, too
 
     @property
     def base_url(self) -> str:
@@ -124,15 +125,17 @@ class HapiServer:
 
     def stop(self) -> None:
         """SIGTERM, and wait for the end; SIGKILL where it does not come."""
-        if self._process is not None:
-            self._process.end(signal.SIGTERM)
-            self._process = None
+        self._end(signal.SIGTERM)
 
     def kill(self) -> None:
         """kill -9: no shutdown hook runs, nothing is flushed."""
-        if self._process is not None:
-            self._process.end(signal.SIGKILL)
-            self._process = None
+        self._end(signal.SIGKILL)
+
+    def _end(self, how: signal.Signals) -> None:
+        with self._ending:
+            if self._process is not None:
+                self._process.end(how)
+                self._process = None
 
     def log(self) -> str:
         """The last lines that the server printed."""
