@@ -1,6 +1,7 @@
 """Deletions: a search cannot show them, so they are looked for in the type's history and confirmed by a read.
 
-A DELETE entry carries no time (HAPI), and histories come newest first: the first entry of an id wins (F41).
+A DELETE entry carries no time (HAPI), and the order of a history is no proof: versions whose stamps go back, or are
+the same, stand in any. So whatever was deleted at all is read; what was put there again shows itself by that (F41).
 """
 
 from __future__ import annotations
@@ -44,13 +45,13 @@ class Deletes:
         return sum(arrival.state is SnapshotState.DELETED for arrival in taken.arrivals)
 
     def _deleted_in_history(self, type: str, since: datetime) -> list[str]:
-        newest: dict[str, bool] = {}
+        found: dict[str, None] = {}
         for page in self._context.history(type, since):
             for entry in page.entries:
                 id = _id_in(entry.url, type) or _id_in(entry.full_url, type)
-                if id:
-                    newest.setdefault(f"{type}/{id}", entry.method == "DELETE")
-        return [ref for ref, deleted in newest.items() if deleted]
+                if id and entry.method == "DELETE":
+                    found[f"{type}/{id}"] = None
+        return list(found)
 
     def _held(self, refs: list[str]) -> list[str]:
         held = self._context.ledger.snapshots(self._context.source, refs) if refs else {}

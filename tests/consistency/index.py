@@ -518,6 +518,7 @@ INDEX: Mapping[int, Entry] = {
     41: _rule(
         "a delete in a history is confirmed by a read",
         _POLLER + "test_what_was_deleted_and_made_again_is_alive",
+        _POLLER + "test_a_delete_that_stands_below_an_edit_in_the_history_is_seen",
     ),
     42: _rule(
         "the overlap stands in the watermark, and lateness raises it",

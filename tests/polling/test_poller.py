@@ -265,7 +265,7 @@ def test_a_deletion_before_a_killed_first_load_ended_is_found(bench: Bench) -> N
 
 
 def test_what_was_deleted_and_made_again_is_alive(bench: Bench) -> None:
-    """F41: newest first, so the first entry of an id wins."""
+    """F41: a delete in a history is a reason to read, and no more."""
     load(bench.server, bench.clock, 3)
     bench.good()
     bench.tick()
@@ -273,6 +273,18 @@ def test_what_was_deleted_and_made_again_is_alive(bench: Bench) -> None:
     bench.server.put(order("o001", "p001"))
     bench.good()
     assert snapshot(bench, "ServiceRequest/o001").state is SnapshotState.LIVE
+
+
+def test_a_delete_that_stands_below_an_edit_in_the_history_is_seen(bench: Bench) -> None:
+    """F41: stamps of one resource go back, or are the same; then a history shows its versions in any order."""
+    bench.server.habits.reorder_entries = True
+    load(bench.server, bench.clock, 3)
+    bench.good()
+    bench.tick()
+    bench.server.edit("ServiceRequest/o001", priority="urgent")
+    bench.server.delete("ServiceRequest/o001")
+    bench.good()
+    bench.same_as_server()
 
 
 def test_where_deletes_answer_404_the_history_says_that_it_was_one(bench: Bench) -> None:
