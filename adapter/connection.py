@@ -14,8 +14,9 @@ from msgspec import structs
 
 from adapter import notes
 from adapter.errors import AccessRefused, NotFound, Rejected
+from adapter.facts import history
 from adapter.fhir import Capability, FhirClient
-from adapter.fhirjson import dumps, loads
+from adapter.fhirjson import digest, dumps, loads
 from adapter.ledger import Ledger
 from adapter.mapping.rules import Edition
 from adapter.model import POLLED, Chart, Event, SnapshotState, SourceFacts, Task
@@ -133,6 +134,7 @@ class Connection:
         mine.errors += self._patients.refresh_pending().errors
         Evidence(self.context, self._patients).retry_refused()
         self._reread_patients(mine)
+        self._tell_traces()
         work, day = OpenWork(self.context), f"{self.now.astimezone(self.settings.zone):%Y-%m-%d}"
         if work.due(day):
             self.ledger.expire_quarantine(self.now - self.keep_bytes)
@@ -140,6 +142,17 @@ class Connection:
             mine.errors += done.errors
             if done.lost:  # the server lost them, nobody deleted them: they are written again
                 self.ledger.want(done.lost)
+
+    def _tell_traces(self) -> None:
+        """Tell of some rows what looks may pass over, where it was not told yet, or by other elements than now."""
+        keeper, name = self.context.keeper, self.settings.name
+        told, kept = digest([history.EDITION, sorted(keeper.elements_by_edition())]), notes.traces(name)
+        before = self.ledger.note(kept)
+        if before != told:
+            if before:
+                self.ledger.forget_traces(name)
+            self.ledger.keep_note(kept, told)
+        self.ledger.tell_traces(name, self.client.bases, keeper.edition_of)
 
     def _reread_patients(self, mine: SourceReport) -> None:
         """Read those Patients of open work who would be older than allowed before this is asked again.

@@ -24,6 +24,11 @@ def patients_asked(source: str) -> str:
     return f"patients-asked:{source}"
 
 
+def traces(source: str) -> str:
+    """By what elements, and which version of them, the traces of a source's rows were told."""
+    return f"traces:{source}"
+
+
 def answer(command: int) -> str:
     """What came of a command, as JSON."""
     return f"command:{command}"

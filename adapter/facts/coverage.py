@@ -9,9 +9,10 @@ unknown (F6).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from typing import Any, Generic, TypeVar
+
+from msgspec import Struct
 
 from adapter.facts.codes import Codebook
 from adapter.facts.elements import (
@@ -44,8 +45,7 @@ _SATISFIED = "authorization-satisfied"
 V = TypeVar("V")
 
 
-@dataclass(frozen=True, slots=True)
-class Statement(Generic[V]):
+class Statement(Struct, Generic[V], frozen=True):
     """What one source says of one thing, with the two times that put it in order."""
 
     value: V
@@ -57,16 +57,14 @@ class Statement(Generic[V]):
     case: bool = True  # about this very order, not about its class in the plan
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict(Generic[V]):
+class Verdict(Struct, Generic[V], frozen=True):
     """The newest statements that count; ``unsure`` where the newest ones disagree."""
 
     statements: tuple[Statement[V], ...] = ()
     unsure: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Benefits:
+class Benefits(Struct, frozen=True):
     """All live statements that fit an order; ``missing`` names Coverages that have to be read first."""
 
     statements: tuple[Statement[str], ...] = ()
@@ -74,17 +72,15 @@ class Benefits:
     missing: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Named:
+class _Named(Struct, frozen=True):
     """One ``insurance`` of an answer: the Coverage meant, its own copy of it, and what is said."""
 
     key: str
     said: Json
-    contained: Json = field(default_factory=dict)
+    contained: Json = {}
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
+class _Item(Struct, frozen=True):
     """One ``item`` of an insurance, and the codes of its service."""
 
     said: Json

@@ -22,6 +22,7 @@ from adapter.facts.elements import (
     objects,
     text_of,
 )
+from adapter.facts.history import NO_TRACE, Trace, trace_of
 from adapter.facts.times import parse_stamp
 from adapter.fhirjson import canonical, digest
 from adapter.model import Json, SnapshotState
@@ -148,6 +149,7 @@ class Kept(NamedTuple):
     """Where no patient is named otherwise: the identifiers ("system|value") of each."""
     identifiers: frozenset[str] = frozenset()
     """Of a Patient: its own."""
+    trace: Trace = NO_TRACE
 
 
 class Keeper:
@@ -223,6 +225,7 @@ class Keeper:
             written if counted is body else b"",
             named,
             identifiers(resource.get("identifier")) if found == "Patient" else frozenset(),
+            trace_of(found, body, self._bases),
         )
         if named and state is SnapshotState.LIVE:
             self._check_patient(resource, found, kept)

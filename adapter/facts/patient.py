@@ -186,6 +186,8 @@ def is_deceased(patient: Json) -> bool:
 
 def is_test(patient: Json) -> bool:
     """Whether a label or tag marks test data."""
+    if "meta" not in patient:  # of it labels alone are kept
+        return False
     meta = object_of(patient.get("meta"))
     keys = coding_keys(meta.get("security")) | coding_keys(meta.get("tag"))
     return any(key.rpartition("|")[2] == _TEST_LABEL for key in keys)

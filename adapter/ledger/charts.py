@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from adapter.facts.history import Horizon, Row, left_out
 from adapter.ledger import persons, queries, rows
 from adapter.ledger.core import Core
 from adapter.ledger.records import WalkRow
@@ -39,8 +40,7 @@ class Reading:
     snapshots: Mapping[str, tuple[Any, ...]]  # rows by ref
     tasks: Mapping[str, list[Task]]
     plans: Mapping[str, list[Plan]]
-    walked: Mapping[str, Known]
-    reads: Mapping[str, Mapping[str, _Read]]
+    known: Mapping[str, dict[str, Known]]
     written: Mapping[str, frozenset[str]]
     attempts: Mapping[str, tuple[str, ...]]
 
@@ -57,7 +57,7 @@ class Reading:
             person=person,
             patients=patients,
             snapshots=_snapshots(self.snapshots, self.refs[person], self.source.name),
-            known=_known(self.walked, self.reads, patients),
+            known=self.known[person],
             tasks=tuple(tasks),
             plans=tuple(self.plans.get(person, ())),
             now=self.now,
@@ -74,44 +74,61 @@ class Charts(Core):
     def charts(
         self, requests: Sequence[Request], facts: SourceFacts, now: datetime, edition: str = ""
     ) -> list[Chart]:
-        """One chart per request, as :meth:`reading` has them."""
+        """One chart per request, as :meth:`reading` has them, with all history."""
         reading = self.reading(requests, facts, now, edition)
         return [reading.chart(request) for request in requests]
 
     def reading(
-        self, requests: Sequence[Request], facts: SourceFacts, now: datetime, edition: str = ""
+        self,
+        requests: Sequence[Request],
+        facts: SourceFacts,
+        now: datetime,
+        edition: str = "",
+        horizon: Horizon | None = None,
     ) -> Reading:
         """What the charts of some persons are made of, all of the source that ``facts`` describes.
 
         In a chart: every snapshot that names one of the person's patients now or did in the version before, the
         Patients themselves, and whatever its tasks hang on, whomever that names by now: their own Task, and
-        of open ones focus, basedOn and evidence. This reads one state of the ledger; the commit compares (F14).
+        of open ones focus, basedOn and evidence; without digests and the numbers of their requests. With a
+        ``horizon`` the history beyond it is left out, as far as nothing hangs on it (history.left_out). This
+        reads one state of the ledger; the commit compares (F14).
         """
         with self._reading() as db:
-            return _read(db, requests, facts, now, edition)
+            return _read(db, requests, facts, now, edition, horizon)
 
 
 def _read(
-    db: sqlite3.Connection, requests: Sequence[Request], facts: SourceFacts, now: datetime, edition: str
+    db: sqlite3.Connection,
+    requests: Sequence[Request],
+    facts: SourceFacts,
+    now: datetime,
+    edition: str,
+    horizon: Horizon | None,
 ) -> Reading:
     source = facts.name
     people = persons.members(db, source, [request.person for request in requests])
     everyone = [patient for group in people.values() for patient in group]
     tasks, refs = _tasks(db, source, people)
-    held = _rows(db, source, people, refs)
+    walked = {row.type: _walked(row) for row in map(rows.walk, db.execute(queries.WALKS, (source,)))}
+    reads = _reads(db, source, everyone)
+    known = {person: _known(walked, reads, patients) for person, patients in people.items()}
+    refs_of = _named(db, source, people)
+    for person, found in refs_of.items():
+        out = _left_out(found, people[person], tasks.get(person, ()), known[person], horizon)
+        refs[person].update([(row[0], None) for row in found if row[0] not in out])
+        refs[person].update(dict.fromkeys(people[person]))
     targets = [f"Task/{task.id}" for group in tasks.values() for task in group]
-    walks = [rows.walk(row) for row in db.execute(queries.WALKS, (source,))]
     return Reading(
         source=facts,
         now=now,
         edition=edition,
         people=people,
         refs=refs,
-        snapshots=held,
+        snapshots=_rows(db, source, refs),
         tasks=tasks,
         plans=_plans(db, source, people),
-        walked={walk.type: _walked(walk) for walk in walks},
-        reads=_reads(db, source, everyone),
+        known=known,
         written=written_values(db, targets),
         attempts=lost_attempts(db, targets),
     )
@@ -142,31 +159,52 @@ def _tasks(
     return tasks, refs
 
 
-def _rows(
-    db: sqlite3.Connection,
-    source: str,
-    people: Mapping[str, tuple[str, ...]],
-    refs: Mapping[str, dict[str, None]],
-) -> dict[str, tuple[Any, ...]]:
-    """The snapshots of all charts as rows, by ref; ``refs`` comes with those of tasks, and gets those of patients."""
+def _named(
+    db: sqlite3.Connection, source: str, people: Mapping[str, tuple[str, ...]]
+) -> dict[str, list[Row]]:
+    """What names each person's patients, with its trace."""
     person_of = {patient: person for person, group in people.items() for patient in group}
     cursor = db.cursor()
-    cursor.row_factory = None  # plain tuples: looks read most of what is held
-    found: dict[str, tuple[Any, ...]] = {}
-    for row in cursor.execute(queries.CHART_ROWS, (source, rows.listed(person_of))).fetchall():
-        patient, ref = row[:2]
-        found[ref] = row
-        refs[person_of[patient]][ref] = None
-    for patient, person in person_of.items():
-        refs[person][patient] = None
-    others = [ref for group in refs.values() for ref in group if ref not in found]
-    if others:
-        found |= {row[1]: row for row in cursor.execute(queries.SNAPSHOTS, (source, rows.listed(others)))}
+    cursor.row_factory = None  # plain tuples: looks read a row of all that is held
+    found: dict[str, list[Row]] = {person: [] for person in people}
+    for row in cursor.execute(queries.CHART_REFS, (source, rows.listed(person_of))).fetchall():
+        found[person_of[row[-1]]].append(row)
     return found
 
 
+def _left_out(
+    named: list[Row],
+    patients: Sequence[str],
+    tasks: Iterable[Task],
+    known: Mapping[str, Known],
+    horizon: Horizon | None,
+) -> Collection[str]:
+    if horizon is None or len(patients) > 1:
+        return ()
+    return left_out(named, _spoken_of(tasks), known, horizon)
+
+
+def _spoken_of(tasks: Iterable[Task]) -> set[str]:
+    """What a person's tasks speak of, open and closed: what each hangs on, and what its need names."""
+    found: set[str] = set()
+    for task in tasks:
+        found.update((task.focus, task.need.rpartition(":")[2], *task.based_on))
+        found.update([ref.partition("@")[0] for ref in (*task.opening, *task.closing)])
+    return found
+
+
+def _rows(
+    db: sqlite3.Connection, source: str, refs: Mapping[str, Mapping[str, None]]
+) -> dict[str, tuple[Any, ...]]:
+    """The snapshots of all charts as rows, by ref."""
+    cursor = db.cursor()
+    cursor.row_factory = None
+    wanted = dict.fromkeys([ref for group in refs.values() for ref in group])
+    return {row[0]: row for row in cursor.execute(queries.CHART_ROWS, (source, rows.listed(wanted)))}
+
+
 def _snapshots(held: Mapping[str, tuple[Any, ...]], refs: Iterable[str], source: str) -> dict[str, Snapshot]:
-    return {ref: rows.snapshot(held[ref], source) for ref in refs if ref in held}
+    return {ref: rows.charted(held[ref], source) for ref in refs if ref in held}
 
 
 def _plans(db: sqlite3.Connection, source: str, people: Iterable[str]) -> dict[str, list[Plan]]:

@@ -125,6 +125,7 @@ def _row_faults(db: sqlite3.Connection) -> list[str]:
     ]
     counted = (
         (queries.WITHOUT_PATIENT_ROWS, "snapshots are not found by their patients"),
+        (queries.STALE_TRACES, "snapshots are passed over by what a former version said"),
         (queries.BAD_BODIES, "snapshots hold no JSON"),
         (queries.LATE_SEQUENCE, "snapshots bear numbers that were not yet given"),
         (queries.LATE_GEN, "requests bear numbers that were not yet given"),

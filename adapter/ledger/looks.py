@@ -56,9 +56,8 @@ def _commit(db: sqlite3.Connection, source: str, results: Sequence[LookResult]) 
         _check(result)
     apply(db, [event for result in fitting for event in result.events])
     save_plans(db, [plan for result in fitting for plan in result.plans])
-    for result in fitting:
-        save_words(db, result.words)
-        want(db, result.wants)
+    save_words(db, {task: words for result in fitting for task, words in result.words.items()})
+    want(db, [target for result in fitting for target in result.wants])
     _end(db, source, fitting)
     stored = {id(result) for result in fitting}
     return [result.request for result in results if id(result) not in stored]

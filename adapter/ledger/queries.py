@@ -114,8 +114,18 @@ FORGET_FORMER = """
     DELETE FROM snapshot_patients INDEXED BY snapshot_patients_former
     WHERE source = ? AND ref = ? AND now = 0"""
 NAME_PATIENT = """
-    INSERT INTO snapshot_patients (source, patient, ref, now) VALUES (?, ?, ?, ?)
-    ON CONFLICT (source, patient, ref) DO UPDATE SET now = excluded.now"""
+    INSERT INTO snapshot_patients
+        (source, patient, ref, now, status, ended, made, seq, walk_seq, received, names)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (source, patient, ref) DO UPDATE SET now = excluded.now, status = excluded.status,
+        ended = excluded.ended, made = excluded.made, seq = excluded.seq, walk_seq = excluded.walk_seq,
+        received = excluded.received, names = excluded.names"""
+FORGET_TRACES = "UPDATE snapshot_patients SET names = NULL WHERE source = ? AND now = 1 AND names IS NOT NULL"
+HIDE_TRACE = "UPDATE snapshot_patients SET names = '?' WHERE source = ? AND patient = ? AND ref = ?"
+UNTOLD = """
+    SELECT s.*, n.patient FROM snapshot_patients n INDEXED BY snapshot_patients_untold
+    CROSS JOIN snapshots s ON s.source = n.source AND s.ref = n.ref
+    WHERE n.source = ? AND n.now = 1 AND n.names IS NULL LIMIT ?"""
 RELATE_PATIENT = """
     INSERT INTO snapshot_patients (source, patient, ref, now) VALUES (?, ?, ?, 0)
     ON CONFLICT (source, patient, ref) DO NOTHING"""
@@ -249,10 +259,11 @@ RENEW_REQUEST = """
     ON CONFLICT (source, person) DO UPDATE SET gen = excluded.gen, rank = min(rank, excluded.rank),
         causes = excluded.causes, not_before = CASE WHEN :wakes THEN NULL ELSE not_before END"""
 DUE_REQUESTS = """
-    SELECT r.* FROM requests r WHERE r.source = ? AND (r.not_before IS NULL OR r.not_before <= ?)
+    SELECT r.* FROM requests r WHERE r.source = ? AND (r.not_before IS NULL OR r.not_before <= ?) AND r.causes <> ?
         AND NOT EXISTS (SELECT 1 FROM patients p
             WHERE p.source = r.source AND p.person = r.person AND p.hold IS NOT NULL)
     ORDER BY r.rank, r.first_gen LIMIT ?"""
+WAITING = "SELECT person FROM requests WHERE source = ? ORDER BY rank, first_gen"
 ALL_REQUESTS = "SELECT * FROM requests WHERE source = ? ORDER BY rank, first_gen"
 DUE_LOOKS = "SELECT person FROM next_looks WHERE source = ? AND at <= ? ORDER BY at"
 ANY_DUE_LOOK = "SELECT 1 FROM next_looks WHERE source = ? AND at <= ? LIMIT 1"
@@ -290,13 +301,16 @@ CHART_TASKS = f"""
 CHART_PLANS = """
     SELECT * FROM plans WHERE source = ? AND person IN (SELECT value FROM json_each(?))
     ORDER BY +key, +episode"""
-# As SNAPSHOTS, but first the patient whom the row names; every patient in the order of refs.
+# As SNAPSHOTS, without what no look asks for.
 CHART_ROWS = """
-    SELECT p.patient, s.ref, s.state, s.body, s.version, s.last_updated, s.digest, s.kept_digest, s.edition,
-           s.first_seen, s.changed, s.received_at, s.sent_seq, s.received_seq, s.walk_seq, s.in_scope, s.patients
+    SELECT ref, state, body, version, last_updated, edition, first_seen, changed, received_at, received_seq, walk_seq,
+           in_scope, patients
+    FROM snapshots WHERE source = ? AND ref IN (SELECT value FROM json_each(?))"""
+# Every patient in the order of refs: adapter.facts.history.Row, and the patient last.
+CHART_REFS = """
+    SELECT p.ref, p.now, p.status, p.ended, p.made, coalesce(p.names, '?'), p.seq, p.walk_seq, p.received, p.patient
     FROM json_each(?2)
-    CROSS JOIN snapshot_patients p ON p.source = ?1 AND p.patient = json_each.value
-    CROSS JOIN snapshots s ON s.source = p.source AND s.ref = p.ref"""
+    CROSS JOIN snapshot_patients p ON p.source = ?1 AND p.patient = json_each.value"""
 
 # --- tasks, events, words, plans
 
@@ -458,6 +472,9 @@ WITHOUT_PATIENT_ROWS = """
     SELECT count(*) FROM snapshots s WHERE s.patients <> '' AND NOT EXISTS
         (SELECT 1 FROM snapshot_patients n WHERE n.source = s.source AND n.ref = s.ref AND n.now = 1
             AND n.patient = substr(s.patients, 1, instr(s.patients || ' ', ' ') - 1))"""
+STALE_TRACES = """
+    SELECT count(*) FROM snapshot_patients n JOIN snapshots s ON s.source = n.source AND s.ref = n.ref
+    WHERE n.now = 1 AND n.names IS NOT NULL AND n.seq <> s.received_seq"""
 BAD_BODIES = "SELECT count(*) FROM snapshots WHERE NOT json_valid(body)"
 LATE_SEQUENCE = """
     SELECT count(*) FROM snapshots WHERE received_seq > (SELECT value FROM counters WHERE name = 'seq')"""

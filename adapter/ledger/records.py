@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from adapter.facts.history import UNKNOWN_TRACE, Trace
 from adapter.fhirjson import loads
 from adapter.model import Event, Json, Plan, Request, SnapshotState, Words
 
@@ -93,7 +94,7 @@ class Arrival:
     ``date`` is the server's time of that answer. ``packed`` is what is kept, as JSON: a page of texts costs
     less to hold than one of objects. A tombstone comes with b"", and keeps the held row's patients.
     ``named`` says by which identifiers it names its patients, where by nothing else; ``identifiers`` are those
-    that a Patient bears ("system|value").
+    that a Patient bears ("system|value"). ``trace`` tells whether looks may pass over it.
     """
 
     type: str
@@ -114,6 +115,7 @@ class Arrival:
     in_scope: bool = True
     named: Named | None = None
     identifiers: frozenset[str] = frozenset()
+    trace: Trace = UNKNOWN_TRACE
 
     @property
     def ref(self) -> str:

@@ -33,12 +33,12 @@ class Requests(Core):
                 found |= {row[0] for row in db.execute(queries.PERSONS_WITH_OPEN_TASKS, (source,))}
             return renew(db, source, {person: (cause,) for person in sorted(found)})
 
-    def due_requests(self, source: str, now: datetime, limit: int = 100) -> list[Request]:
+    def due_requests(self, source: str, now: datetime, limit: int = 100, *, but: str = "") -> list[Request]:
         """The persons to look at now, the most urgent first.
 
         In order of cause: read-back, due, resource (and any other), edition, sweep; within one, who waits
-        longest. Next looks whose time has come become requests first. Left out: requests that back off, and
-        sets of linked patients too large to be one person.
+        longest. Next looks whose time has come become requests first. Left out: requests that back off, sets of
+        linked patients too large to be one person, and what ``but`` is the only cause of.
         """
         at = time_text(now)
         with self._reading() as db:
@@ -46,13 +46,18 @@ class Requests(Core):
         if any_due:
             self._wake_due(source, at)
         with self._reading() as db:
-            return [rows.request(row) for row in db.execute(queries.DUE_REQUESTS, (source, at, limit))]
+            return [rows.request(row) for row in db.execute(queries.DUE_REQUESTS, (source, at, but, limit))]
 
     def _wake_due(self, source: str, at: str) -> None:
         with self._writing() as db:
             due = [row[0] for row in db.execute(queries.DUE_LOOKS, (source, at))]
             renew(db, source, {person: ("due",) for person in due})
             db.execute(queries.END_DUE_LOOKS, (source, at))
+
+    def waiting(self, source: str) -> list[str]:
+        """Who waits for a look, back-off included, the most urgent first."""
+        with self._reading() as db:
+            return [row[0] for row in db.execute(queries.WAITING, (source,))]
 
     def requests(self, source: str) -> list[Request]:
         """All requests, those that back off included."""

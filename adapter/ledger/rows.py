@@ -117,9 +117,7 @@ def event(row: sqlite3.Row) -> Event:
 
 
 def snapshot(row: Iterable[Any], source: str) -> Snapshot:
-    """A snapshot from a row of ``queries.SNAPSHOTS`` or ``queries.CHART_ROWS``: by place, for looks read most of what
-    is held.
-    """
+    """A snapshot from a row of ``queries.SNAPSHOTS``, by place."""
     (
         _,
         ref,
@@ -156,6 +154,47 @@ def snapshot(row: Iterable[Any], source: str) -> Snapshot:
         time(received),
         sent_seq,
         received_seq,
+        walk_seq,
+        bool(in_scope),
+        tuple(patients.split()),
+        ref,
+    )
+
+
+def charted(row: Iterable[Any], source: str) -> Snapshot:
+    """A snapshot from a row of ``queries.CHART_ROWS``: by place, for looks read most of what is held."""
+    (
+        ref,
+        state,
+        body,
+        version,
+        updated,
+        edition,
+        first,
+        changed,
+        received,
+        seq,
+        walk_seq,
+        in_scope,
+        patients,
+    ) = row
+    kind, _, ident = ref.partition("/")
+    return Snapshot(
+        source,
+        kind,
+        ident,
+        STATES[state],
+        fhirjson.loads(body),
+        version,
+        time(updated),
+        "",
+        "",
+        edition,
+        time(first),
+        time(changed),
+        time(received),
+        0,
+        seq,
         walk_seq,
         bool(in_scope),
         tuple(patients.split()),

@@ -7,13 +7,14 @@ after the held one had come (F40). What is not new writes nothing: a poll's over
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from adapter.fhirjson import based_on, dumps
+from adapter.facts.history import NEVER, NO_TRACE, UNKNOWN_TRACE, Trace, trace_of
+from adapter.fhirjson import based_on, dumps, loads
 from adapter.ledger import identified, persons, queries, rows
 from adapter.ledger.core import Core
 from adapter.ledger.fold import time_text
@@ -97,7 +98,7 @@ class _Page:
     inserts: dict[str, _New] = field(default_factory=dict)
     updates: dict[str, _New] = field(default_factory=dict)
     seen: dict[str, int] = field(default_factory=dict)
-    named: list[tuple[str, str, str]] = field(default_factory=list)  # ref, patients before, patients now
+    named: dict[str, tuple[str, str]] = field(default_factory=dict)  # ref → patients before, patients now
     wakes: set[str] = field(default_factory=set)
     good: list[Arrival] = field(default_factory=list)
     taken: dict[str, Arrival] = field(default_factory=dict)  # what is written: the last of each ref
@@ -181,6 +182,27 @@ class Snapshots(Core):
         with self._reading() as db:
             found = db.execute(queries.INVENTORY_OF, (source, rows.listed(refs)))
             return {row["ref"]: rows.held(row) for row in found}
+
+    def tell_traces(
+        self, source: str, bases: Bases, edition_of: Callable[[str], str], limit: int = 2000
+    ) -> int:
+        """Tell traces of rows that were stored before there were any, or when something else was kept; how many.
+
+        What waits to be read again, because more is kept of its type by now, may name anything.
+        """
+        with self._writing(durable=False) as db:
+            found = db.execute(queries.UNTOLD, (source, limit)).fetchall()
+            values = [
+                (source, row["patient"], row["ref"], 1, *_told_of(row, bases, edition_of(row["type"])))
+                for row in found
+            ]
+            db.executemany(queries.NAME_PATIENT, values)
+        return len(found)
+
+    def forget_traces(self, source: str) -> None:
+        """Let all traces of a source be told anew: what is kept of its resources is another."""
+        with self._writing(durable=False) as db:
+            db.execute(queries.FORGET_TRACES, (source,))
 
     def alive(self, source: str, type: str, *, after: str = "", limit: int = 1000) -> list[str]:
         """The next refs of a type that are held and not known to be deleted, in order."""
@@ -287,9 +309,8 @@ def _take_in(page: _Page, source: str, ref: str, row: _Row | None, arrival: Arri
     rows_now[ref] = new
     page.taken[ref] = arrival
     page.seen.pop(ref, None)
-    before = row.patients if row else ""
-    if row is None or before != new.patients:
-        page.named.append((ref, before, new.patients))
+    before = page.named[ref][0] if ref in page.named else row.patients if row else ""
+    page.named[ref] = before, new.patients
     if told:
         page.wakes.add(ref)
         page.changed += 1
@@ -374,7 +395,7 @@ def _write(db: sqlite3.Connection, source: str, page: _Page) -> None:
     if page.seen:
         db.executemany(queries.SEEN_AGAIN, [(number, source, ref) for ref, number in page.seen.items()])
     if page.named:
-        _rename(db, source, page.named)
+        _rename(db, source, page)
     based = {
         a.ref: a for a in page.good if a.type == "Appointment" and _BASED in a.packed and a.ref in page.wakes
     }
@@ -382,18 +403,54 @@ def _write(db: sqlite3.Connection, source: str, page: _Page) -> None:
         page.strangers = _relate(db, source, based)
 
 
-def _rename(db: sqlite3.Connection, source: str, named: list[tuple[str, str, str]]) -> None:
+def _rename(db: sqlite3.Connection, source: str, page: _Page) -> None:
     """Write whom each resource names now, and whom it named before that: who stood there as named goes last."""
-    persons.know(db, source, dict.fromkeys(p for _, _, now in named for p in now.split()))
-    former = [(ref, before) for ref, before, _ in named if before]
+    moved = {ref: named for ref, named in page.named.items() if named[0] != named[1]}
+    persons.know(db, source, dict.fromkeys(p for _, now in moved.values() for p in now.split()))
+    former = [(ref, before) for ref, (before, _) in moved.items() if before]
     if former:
         db.executemany(queries.FORGET_FORMER, [(source, ref) for ref, _ in former])
+        untold = (0, None, None, None, None, None, None, None)
         db.executemany(
             queries.NAME_PATIENT,
-            [(source, patient, ref, 0) for ref, before in former for patient in before.split()],
+            [(source, patient, ref, *untold) for ref, before in former for patient in before.split()],
         )
-    present = [(source, patient, ref, 1) for ref, _, now in named for patient in now.split()]
+    present = [
+        (source, patient, ref, 1, *_traced(page[ref], page.taken[ref]))
+        for ref, (_, now) in page.named.items()
+        for patient in now.split()
+    ]
     db.executemany(queries.NAME_PATIENT, sorted(present))
+
+
+def _traced(new: _New, arrival: Arrival) -> tuple[Any, ...]:
+    """The trace of a resource, as it stands beside each patient whom it names."""
+    came = (new.received_seq, new.walk_seq, int(arrival.date.timestamp()))
+    return _told(arrival.state, arrival.trace, new.first_seen, new.patients, came)
+
+
+def _told(
+    state: SnapshotState, trace: Trace, first_seen: str | None, patients: str, came: tuple[int, int, int]
+) -> tuple[Any, ...]:
+    """The columns of a trace. What several patients share is never over; what cannot be read may name anything."""
+    if state is not SnapshotState.LIVE:
+        trace = UNKNOWN_TRACE if state is _QUARANTINED else NO_TRACE
+    made = trace.made
+    if made is None:
+        seen = rows.time(first_seen)
+        made = int(seen.timestamp()) if seen else 0
+    return trace.status, None if " " in patients else trace.ended, made, *came, trace.names
+
+
+def _told_of(row: sqlite3.Row, bases: Bases, edition: str) -> tuple[Any, ...]:
+    """The columns of the trace of a row that is held, whose type is kept under an ``edition`` now."""
+    state = rows.STATES[row["state"]]
+    trace = UNKNOWN_TRACE
+    if state is SnapshotState.LIVE and row["edition"] == edition:
+        trace = trace_of(row["type"], loads(row["body"]), bases)
+    received = rows.time(row["received_at"])
+    came = (row["received_seq"], row["walk_seq"], int(received.timestamp()) if received else NEVER)
+    return _told(state, trace, row["first_seen"], row["patients"], came)
 
 
 def _relate(db: sqlite3.Connection, source: str, visits: Mapping[str, Arrival]) -> set[str]:
@@ -475,9 +532,9 @@ def _move(db: sqlite3.Connection, source: str, found: Sequence[identified.Moved]
     listed = rows.listed([one.ref for one in found])
     held = _held(db, source, [one.ref for one in found])
     kept = {row["ref"]: rows.snapshot(row, source) for row in db.execute(queries.SNAPSHOTS, (source, listed))}
-    page = _Page()
+    page, bases = _Page(), _bases(db, source)
     for one in found:
-        row, arrival = held[one.ref], _moved(kept[one.ref], one)
+        row, arrival = held[one.ref], _moved(kept[one.ref], one, bases)
         if row.state == arrival.state.value and arrival.waits:
             db.execute(queries.GIVE_REASON, (one.left, source, arrival.type, arrival.id)).fetchall()
             continue
@@ -491,7 +548,7 @@ def _move(db: sqlite3.Connection, source: str, found: Sequence[identified.Moved]
     return woken
 
 
-def _moved(held: Snapshot, to: identified.Moved) -> Arrival:
+def _moved(held: Snapshot, to: identified.Moved, bases: Bases) -> Arrival:
     """What is held of a resource, as if it came again, with the patients whom its identifiers mean now."""
     status = held.body.get("status")
     return Arrival(
@@ -512,6 +569,7 @@ def _moved(held: Snapshot, to: identified.Moved) -> Arrival:
         walk_seq=held.walk_seq,
         in_scope=held.in_scope,
         named=Named((), to.left),
+        trace=trace_of(held.type, held.body, bases),
     )
 
 
@@ -545,6 +603,8 @@ def _keep_unread(
     patients = {patient for row in quarantine for patient in row.patients}
     for held in db.execute(queries.HELD_OF_PAGE, (source, rows.listed(hidden))):
         patients.update(held["patients"].split())
+        for patient in held["patients"].split():
+            db.execute(queries.HIDE_TRACE, (source, patient, held["ref"]))
     return set(persons.names(db, source, patients).values())
 
 

@@ -73,6 +73,11 @@ class Ages:
             held = self._old[key] = max(found, default=_EVER)
         return held
 
+    def goes_back_to(self, rule: Rule) -> datetime | None:
+        """The onset before which a rule opens nothing of any priority; None where it goes back for ever."""
+        found = [[bound for _, bound in self._computed(rule, hurried)] for hurried in (False, True)]
+        return min(map(max, found)) if all(found) else None
+
     def _computed(self, rule: Rule, hurried: bool) -> Iterator[tuple[str, datetime]]:
         calendar, source = calendar_of(self.source), self.source
         max_age = duration(rule.max_age, rule, source) if rule.max_age else None

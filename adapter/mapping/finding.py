@@ -33,8 +33,7 @@ class Tri(Enum):
         return Tri.UNKNOWN if Tri.UNKNOWN in found else Tri.YES
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """One step of an escalation. ``id`` is made of anchor, offset and effect, so that inserting another before it
     changes nothing (CONSISTENCY F59). ``by`` is its distance from the due time, which a person may move."""
 

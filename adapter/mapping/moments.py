@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from operator import attrgetter
-from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -22,7 +21,7 @@ from adapter.mapping.scope import Scope
 from adapter.mapping.values import NO_TYPES, NOTHING, span_of
 
 
-class Mark(NamedTuple):
+class Mark(Struct, frozen=True):
     """One moment, come out. ``counts_days``: it is a day for people. ``in_hours``: it was told in hours."""
 
     at: datetime
@@ -30,7 +29,7 @@ class Mark(NamedTuple):
     in_hours: bool = False
 
 
-class Outcome(NamedTuple):
+class Outcome(Struct, frozen=True):
     """What a step or a list of steps says: a mark; or nothing; or unknown, because of gaps."""
 
     mark: Mark | None = None
@@ -97,11 +96,11 @@ def _come_out(
     """The marks of the steps that apply; whether all of them are known, and the gaps of those that are not."""
     marks, known, gaps = [], True, NOTHING
     for step in steps:
-        mark, is_known, more = _step(step, timing, whole_days)
-        if mark is not None:
-            marks.append(mark)
-        if not is_known:
-            known, gaps = False, gaps | more
+        outcome = _step(step, timing, whole_days)
+        if outcome.mark is not None:
+            marks.append(outcome.mark)
+        if not outcome.known:
+            known, gaps = False, gaps | outcome.gaps
     return marks, known, gaps
 
 

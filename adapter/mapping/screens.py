@@ -25,7 +25,7 @@ from adapter.mapping.rules import Rule
 from adapter.mapping.scope import SPECS, UNKNOWN_TYPE, Freshness, as_list
 from adapter.mapping.template import Hole
 from adapter.mapping.values import ALWAYS, NO_TYPES, Verdict
-from adapter.model import Snapshot, SnapshotState
+from adapter.model import Snapshot, SnapshotState, SourceFacts
 from adapter.once import once
 
 # Functions of the engine that look at nothing but the focus's own elements, and settings.
@@ -76,6 +76,37 @@ class _Prepared:
 @lru_cache(maxsize=4096)
 def _prepared(rule: Rule) -> _Prepared:
     return _Prepared(rule)
+
+
+def statuses_of(rule: Rule, source: SourceFacts) -> frozenset[str] | None:
+    """The statuses of a focus that a rule does not refuse, with a source's parameters; None: any."""
+    return _prepared(rule).screen.statuses(_constants(rule, source))
+
+
+def named_by_need(rule: Rule) -> bool:
+    """Whether the need of a rule ends with its focus, or with an order of it: no other need can be the same."""
+    return _prepared(rule).names_ref
+
+
+def goes_by(rule: Rule) -> tuple[str, ...] | None:
+    """What the onset of a rule is: elements of the focus in their order, or a fact and its element; else None."""
+    ready = _prepared(rule)
+    return ready.onset if ready.onset is not None else ready.onset_of
+
+
+def asks_for(rule: Rule) -> str:
+    """The fact without which a rule says no, where it asks for nothing before it but status and kind; else ""."""
+    screen = _prepared(rule).screen
+    test = screen.then
+    return test.fact if test is not None and not test.element and screen.asks_only(_STATUS, _KIND) else ""
+
+
+_STATUS, _KIND = frozenset({"status"}), frozenset({"kind"})
+
+
+def _constants(rule: Rule, source: SourceFacts) -> dict[str, list[Any]]:
+    overrides = source.parameters.get(rule.mapping, {})
+    return {name: as_list(overrides.get(name, rule.parameters[name])) for name in rule.constants}
 
 
 def _names_in_need(rule: Rule) -> tuple[str, ...]:
@@ -147,7 +178,7 @@ class Screens:
     def _not_refused(self, rules: tuple[Rule, ...], status: str) -> tuple[tuple[Rule, ...], bool]:
         """The rules that do not refuse every focus of a status, in their order; whether the needs of all others end
         with their focus or its order."""
-        told = [(rule, _prepared(rule).screen.statuses(self._constants(rule))) for rule in rules]
+        told = [(rule, statuses_of(rule, self._facts.chart.source)) for rule in rules]
         left = tuple(rule for rule, statuses in told if statuses is None or status in statuses)
         return left, all(_prepared(rule).names_ref for rule in rules if rule not in left)
 
@@ -156,10 +187,6 @@ class Screens:
         """What the chart's tasks are about, by their focus or as their need names it."""
         foci = {focus for _, focus in self._own}
         return frozenset(foci.union([need.rpartition(":")[2] for need in self._needs]))
-
-    def _constants(self, rule: Rule) -> dict[str, list[Any]]:
-        overrides = self._facts.chart.source.parameters.get(rule.mapping, {})
-        return {name: as_list(overrides.get(name, rule.parameters[name])) for name in rule.constants}
 
     def refuses(self, rule: Rule, focus: Snapshot) -> bool:
         """Whether a rule's ``when`` is *no*: by the focus alone, or by the first fact that it asks for.
@@ -291,7 +318,9 @@ class Screens:
         whose = rule.id if rule.constants else ""  # those without parameters ask with the same run
         held = self._runs.get(whose)
         if held is None:
-            constants = {name: Value(values) for name, values in self._constants(rule).items()}
+            constants = {
+                name: Value(values) for name, values in _constants(rule, self._facts.chart.source).items()
+            }
             calls = _calls(self._facts, self._place)
             held = self._runs[whose] = blank_run(constants, calls, self._facts.zone)
         return held

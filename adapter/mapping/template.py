@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from adapter.facts.times import When
 from adapter.mapping.fhirpath import Value
@@ -85,7 +87,7 @@ class Template:
                     yield inner
 
 
-class Filled(NamedTuple):
+class Filled(Struct, frozen=True):
     """A canonical text, or None and the gaps because of which it is unknown."""
 
     text: str | None

@@ -114,6 +114,7 @@ def arrival_of(
         in_scope=in_scope,
         named=Named(kept.named, "") if kept.named else None,
         identifiers=kept.identifiers,
+        trace=kept.trace,
     )
 
 

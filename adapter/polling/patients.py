@@ -46,8 +46,7 @@ class PatientReader:
 
     def refresh_pending(self, named: Iterable[str] = ()) -> PatientsReport:
         """Read the Patients of all who wait for a look, and ``named`` ones, unless read within a day."""
-        waiting = [request.person for request in self._context.ledger.requests(self._context.source)]
-        return self.refresh([*waiting, *named])
+        return self.refresh([*self._context.ledger.waiting(self._context.source), *named])
 
     def refresh(self, patients: Iterable[str], *, always: bool = False) -> PatientsReport:
         """Read "Patient/id"s in lists of up to fifty, and whom they are linked to.

@@ -8,10 +8,10 @@ look finds nothing to do.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from adapter.facts.patient import PatientGuard
@@ -55,8 +55,7 @@ ONE_BUSINESS_DAY = Duration(1, Unit.BUSINESS_DAYS)
 ReadBackOf = Callable[[Task, Chart], Sequence[Event]]
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """What one look wants: events in order, words per task, writes, plans, and when to look again."""
 
     events: tuple[Event, ...] = ()

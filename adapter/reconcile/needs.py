@@ -10,9 +10,10 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct
 
 from adapter.mapping.finding import Finding, Tri
 from adapter.model import Chart
@@ -30,8 +31,7 @@ class Verdict(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(Struct, frozen=True):
     """One need of one person: the verdict, the finding that gives the face, and all that speak of it.
 
     ``text`` is the need's canonical text, "" where it could not be told (a link not read yet): such a need

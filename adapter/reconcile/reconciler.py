@@ -8,20 +8,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from adapter import notes
 from adapter.collecting import rare_collections
 from adapter.errors import BatonError, LedgerUnusable
 from adapter.facts.facts import Facts
+from adapter.facts.history import Horizon
 from adapter.ledger import Ledger
 from adapter.ledger.records import LookResult
 from adapter.mapping.calendar import calendar_of
 from adapter.mapping.evaluate import evaluate, judge_for_look
 from adapter.mapping.finding import Finding
+from adapter.mapping.horizon import horizon_of
 from adapter.mapping.rules import Edition, Rule
 from adapter.mapping.screens import Screens
 from adapter.model import POLLED, WITHDRAWING, Chart, EventKind, Known, Request, SourceFacts, Task, Words
@@ -38,7 +40,9 @@ from adapter.reconcile.guards import Counted, caused_by_baton, counted, floods
 from adapter.reconcile.needs import needs_of
 from adapter.references import Bases
 
-PAGE = 100
+# Persons whose looks share a transaction; those who lack evidence are read for, and stored, by fewer.
+PAGE = 1000
+READ_FOR = 100
 ROUNDS = 4  # of evidence for one person: each round may show a next gap
 _BACK_OFF = timedelta(minutes=5)
 _BACK_TOMORROW = timedelta(days=1)
@@ -79,8 +83,7 @@ class Looked:
         self.errors |= other.errors
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """A person as looked at: the chart, the decision, and the rows that it leads to."""
 
     chart: Chart
@@ -113,7 +116,7 @@ def look(chart: Chart, edition: Edition, read_back: ReadBackOf, bases: Bases) ->
     decision = deciding.decide()
     unread = unread_foci(edition, chart)
     if not unread <= decision.missing:
-        decision = replace(decision, missing=decision.missing | unread)
+        decision = structs.replace(decision, missing=decision.missing | unread)
     errors = frozenset([error for finding in findings for error in finding.errors])
     return Seen(chart, decision, deciding.rows, errors)
 
@@ -165,6 +168,15 @@ class _Rules:
     by_type: Mapping[str, tuple[Rule, ...]]
     unpolled: frozenset[str]
     ids: frozenset[str]
+    _horizons: dict[datetime, Horizon | None] = field(default_factory=dict)
+
+    def horizon(self, now: datetime) -> Horizon | None:
+        """How far back these rules go: the same for a whole run of looks."""
+        if now not in self._horizons:
+            rules = [rule for own in self.by_type.values() for rule in own]
+            self._horizons.clear()
+            self._horizons[now] = horizon_of(rules, self.source, now)
+        return self._horizons[now]
 
 
 _last: list[_Rules] = []
@@ -293,24 +305,36 @@ class Reconciler:
             if task not in self._held:
                 self._held.add(task)
                 self._beyond.setdefault(key, set()).add(task)
-        return replace(
+        return structs.replace(
             one, decision=without(one.decision, over, one.rows, again=one.chart.now + _BACK_TOMORROW)
         )
 
     def _page_of(self, requests: Sequence[Request], now: datetime) -> Looked:
-        seen, done, unfinished = self._look_at(requests, now)
-        found = self._commit(seen, now, done)
-        if unfinished:  # their requests ended with this commit
-            self.ledger.request(self.facts.name, sorted(unfinished), "unread")
-        return found
+        """Look at some persons and store it, first of those about whom all is known: reading takes its time."""
+        done = Looked()
+        settled: list[Seen] = []
+        lacking: list[Seen] = []
+        for one in self._charted(requests, now, done):
+            (lacking if self._lacks(one) else settled).append(one)
+        done.persons = len(settled)
+        self._commit(settled, now, done)
+        for start in range(0, len(lacking), READ_FOR):
+            seen, unfinished = self._read_for(lacking[start : start + READ_FOR], now, done)
+            done.persons += len(seen)
+            self._commit(seen, now, done)
+            if unfinished:  # their requests ended with this commit
+                self.ledger.request(self.facts.name, sorted(unfinished), "unread")
+        return done
 
-    def _look_at(self, requests: Sequence[Request], now: datetime) -> tuple[list[Seen], Looked, set[str]]:
-        """Look, read what is lacking, and look again; and the persons of whom there is more to read after that.
+    def _lacks(self, one: Seen) -> bool:
+        return bool(self._evidence is not None and one.decision.missing and one.chart.request)
+
+    def _read_for(self, seen: list[Seen], now: datetime, done: Looked) -> tuple[list[Seen], set[str]]:
+        """Read what is lacking, and look again; and the persons of whom there is more to read after that.
 
         What was read and did not come is not among it: that is tried again by whoever reads.
         """
-        done, unfinished = Looked(), set[str]()
-        seen = self._charted(requests, now, done)
+        unfinished = set[str]()
         for _ in range(ROUNDS):
             unfinished = set()
             lacking = [s for s in seen if s.decision.missing and s.chart.request]
@@ -323,8 +347,7 @@ class Reconciler:
             fresh = self._charted(self._renewed(again, now), now, done)
             seen = [s for s in seen if s.chart.person not in read] + fresh
             unfinished = {s.chart.person for s in fresh if s.decision.missing}
-        done.persons = len(seen)
-        return seen, done, unfinished
+        return seen, unfinished
 
     def _renewed(self, requests: Sequence[Request], now: datetime) -> list[Request]:
         """The requests as they stand now: evidence that arrived has renewed them."""
@@ -333,7 +356,8 @@ class Reconciler:
         return [held.get(request.person, request) for request in requests]
 
     def _charted(self, requests: Sequence[Request], now: datetime, done: Looked) -> list[Seen]:
-        reading = self.ledger.reading(requests, self.facts, now, self.active)
+        horizon = _rules_of(self.edition, self.facts).horizon(now)
+        reading = self.ledger.reading(requests, self.facts, now, self.active, horizon)
         released = frozenset(task for task, may in self._flapping.items() if may)
         seen = []
         for request in requests:
@@ -349,7 +373,7 @@ class Reconciler:
                 self.ledger.failed(request, now + _BACK_OFF * 2 ** min(request.failures, 6))
         return seen
 
-    def _commit(self, looks: Sequence[Seen], now: datetime, done: Looked) -> Looked:
+    def _commit(self, looks: Sequence[Seen], now: datetime, done: Looked) -> None:
         seen = [self._within_the_day(one) if one.decision.events else one for one in looks]
         words = self.ledger.words([task for one in seen for task in one.decision.words])
         results = {s.chart.person: _result(s, words) for s in seen}
@@ -363,7 +387,6 @@ class Reconciler:
                 done.held += [
                     self._hold_flapping(rule, task, now) for rule, task in self._fresh_flapping(one)
                 ]
-        return done
 
     def _fresh_flapping(self, seen: Seen) -> list[tuple[str, str]]:
         return [(rule, task) for rule, task in seen.decision.flapping if task not in self._flapping]
@@ -403,13 +426,13 @@ class Reconciler:
 
     def _hold_floods(self, now: datetime, done: Looked) -> None:
         """Look without committing at all whom Baton itself wants to be looked at; a flood waits as a hold."""
-        due = [r for r in self.ledger.due_requests(self.facts.name, now, _EVERYBODY) if caused_by_baton(r)]
+        asked = self.ledger.due_requests(self.facts.name, now, _EVERYBODY, but="resource")
+        due = [request for request in asked if caused_by_baton(request)]
         changes: list[Counted] = []
-        for start in range(0, len(due), PAGE):
+        for start in range(0, len(due), READ_FOR):
             # With evidence: without it nothing opens. Who fails here rests, and is looked at no more in this run.
-            seen, looked, _ = self._look_at(due[start : start + PAGE], now)
-            done.failed += looked.failed
-            done.errors |= looked.errors
+            looked = self._charted(due[start : start + READ_FOR], now, done)
+            seen, _ = self._read_for(looked, now, done)
             for one in seen:
                 if one.chart.request:
                     changes += counted(one.chart.request, one.decision, one.rows)
@@ -433,7 +456,7 @@ class Reconciler:
 
 def _let_go(seen: Seen) -> Seen:
     """Without the snapshots, which have done their part: the memory is for the next person's."""
-    return replace(seen, chart=structs.replace(seen.chart, snapshots={}))
+    return structs.replace(seen, chart=structs.replace(seen.chart, snapshots={}))
 
 
 def _result(seen: Seen, known: Mapping[str, Words]) -> LookResult:

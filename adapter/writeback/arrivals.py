@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from adapter.errors import NotFhir
+from adapter.facts.history import Trace, trace_of
 from adapter.facts.keep import PatientByIdentifier
 from adapter.fhir.answers import Answer
 from adapter.fhirjson import digest, dumps
@@ -42,6 +43,8 @@ class Kept(Protocol):
     def kept_digest(self) -> str: ...
     @property
     def patients(self) -> tuple[str, ...]: ...
+    @property
+    def trace(self) -> Trace: ...
 
 
 class Keeper(Protocol):
@@ -80,6 +83,7 @@ class _Whole:
         self.kept_digest = digest(self.body)
         self.digest = digest(raw) if raw else self.kept_digest
         self.patients = patients_of(resource, bases)
+        self.trace = trace_of(self.type, self.body, bases)
 
 
 def arrival_of(answer: Answer, keeper: Keeper, *, now: datetime) -> Arrival:
@@ -137,6 +141,7 @@ def arrival(
         received_seq=received_seq,
         walk_seq=sent_seq,
         named=named,
+        trace=kept.trace,
     )
 
 

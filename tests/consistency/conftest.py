@@ -6,6 +6,14 @@ from pathlib import Path
 import pytest
 
 from tests.consistency.hospital import Hospital, hospital
+from tests.whole import compared
+
+
+@pytest.fixture(autouse=True)
+def looks_are_whole() -> Iterator[None]:
+    """What history a look leaves out has to change nothing here, either."""
+    with compared():
+        yield
 
 
 @pytest.fixture

@@ -9,8 +9,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from adapter import fhirjson
+from adapter.facts.history import trace_of
 from adapter.ledger import Arrival, Ledger, LookResult, as_set
 from adapter.model import Chart, Event, EventKind, Plan, Request, SnapshotState, SourceFacts, Task
+from adapter.references import NO_BASES
 
 START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 FACTS = SourceFacts(name="ehr", key="k1", zone=ZoneInfo("Europe/Berlin"))
@@ -51,6 +53,7 @@ def arrival(
         sent_seq=seq,
         received_seq=received if received is not None else seq + 1,
         walk_seq=seq,
+        trace=trace_of(kind, content, NO_BASES),
     )
 
 

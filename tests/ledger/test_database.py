@@ -109,7 +109,7 @@ def test_a_ledger_of_the_first_schema_still_wakes_whom_a_resource_named_before(
             ),
         )
         named = [("ehr", "Patient/a", row.ref, 0), ("ehr", "Patient/b", row.ref, 1)]
-        db.executemany(queries.NAME_PATIENT, named)
+        db.executemany("INSERT INTO snapshot_patients (source, patient, ref, now) VALUES (?, ?, ?, ?)", named)
         for patient in ("Patient/a", "Patient/b"):
             db.execute(queries.KNOW_PATIENT, ("ehr", patient, patient))
         db.execute(queries.RAISE_COUNTER, (9, "seq"))

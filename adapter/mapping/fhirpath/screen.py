@@ -63,6 +63,15 @@ class Screen:
                 found = told if found is None else found & told
         return found
 
+    def asks_only(self, elements: frozenset[str], functions: frozenset[str]) -> bool:
+        """Whether the leading conjuncts name none but these elements of the focus and these functions."""
+        named = [names_in(node) for node in self._nodes]
+        return all(
+            one.functions.keys() <= functions
+            and all(variable or elements.issuperset(path[:1]) for variable, path in one.paths)
+            for one in named
+        )
+
     def refuses(self, run: Callable[[], Run], body: Any) -> bool | None:
         """Whether the condition is *no* for a resource; false where only the whole condition can tell.
 

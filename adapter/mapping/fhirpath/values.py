@@ -9,6 +9,8 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from msgspec import Struct
+
 from adapter.mapping.fhirpath import quantity, temporal
 from adapter.mapping.fhirpath.faults import EvaluationError
 from adapter.mapping.fhirpath.quantity import Quantity
@@ -80,7 +82,7 @@ class FunctionSpec:
     on_focus: bool = False
 
 
-class Env(NamedTuple):
+class Env(Struct, frozen=True):
     """What one evaluation sees. ``variables`` are Values, plain lists, or called when first asked for.
 
     ``functions`` overrides the ``call`` of the specs that the expression was compiled with. ``zone`` is that of
