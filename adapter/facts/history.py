@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from zlib import crc32
 
 from msgspec import Struct
@@ -80,9 +80,15 @@ NO_TRACE = Trace()
 UNKNOWN_TRACE = Trace(names=UNTOLD)
 
 
-#: A resource on a chart: its ref, whether it names the patient now (or did, or only an order of his), its trace, and
-#: when it came: (ref, now, status, ended, made, names, seq, walk_seq, received).
-Row = tuple[str, int, str, int | None, int, str, int, int, int]
+Row = tuple[str, str, int | None, int, str, int, int, int]
+"""A resource on a chart: its ref, its trace, and when it came; a plain tuple, for every look makes one of each."""
+_REF: Final = 0
+_STATUS: Final = 1
+_ENDED: Final = 2
+_MADE: Final = 3
+_SEQ: Final = 5
+_WALK_SEQ: Final = 6
+_RECEIVED: Final = 7
 
 
 class Horizon(Struct, frozen=True):
@@ -195,8 +201,8 @@ def left_out(
     bound: set[str] = set()  # what stays, and what that names
     floor = NEVER  # when the first of the visits that stay was made
     for row in rows:
-        ref, now, status, ended, made, names, *_ = row
-        if not now or names == UNTOLD:
+        ref, status, ended, made, names, *_ = row
+        if names == UNTOLD:
             return ()
         if status == SAID:
             said.setdefault(names, []).append(row)
@@ -221,14 +227,14 @@ def _repeated(group: Sequence[Row], tasks: Collection[str]) -> list[str]:
     """The answers of a group that a later one repeats; not those that came after it, nor what a task speaks of."""
     newest = max(group, key=_created)
     return [
-        row[0]
+        row[_REF]
         for row in group
-        if _created(row) < _created(newest) and row[6] <= newest[6] and row[0] not in tasks
+        if _created(row) < _created(newest) and row[_SEQ] <= newest[_SEQ] and row[_REF] not in tasks
     ]
 
 
 def _created(row: Row) -> int:
-    return row[3] or 0
+    return row[_ENDED] or 0
 
 
 _Over = dict[str, tuple[Row, list[str]]]
@@ -241,13 +247,15 @@ def _keep(over: _Over, bound: set[str], floor: int) -> None:
     while stays := [
         ref
         for ref, (row, names) in over.items()
-        if ref in bound or not bound.isdisjoint(names) or ((row[3] or 0) >= floor and row[2] in _OF_VISIT)
+        if ref in bound
+        or not bound.isdisjoint(names)
+        or ((row[_ENDED] or 0) >= floor and row[_STATUS] in _OF_VISIT)
     ]:
         for ref in stays:
             row, names = over.pop(ref)
             bound.add(ref)
             bound.update(names)
-            floor = min(floor, row[4])
+            floor = min(floor, row[_MADE])
 
 
 def _keep_what_may_go_on(over: _Over, bound: set[str], known: Mapping[str, Known], horizon: Horizon) -> None:
@@ -258,41 +266,41 @@ def _keep_what_may_go_on(over: _Over, bound: set[str], known: Mapping[str, Known
         orders: list[tuple[Row, list[str]]] = []
         for ref, one in over.items():
             row, names = one
-            if row[2] == CAME:
+            if row[_STATUS] == CAME:
                 for name in names:
-                    came[name] = max(came.get(name, 0), row[3] or NEVER)
-            if row[2] in horizon.took_place:
+                    came[name] = max(came.get(name, 0), row[_ENDED] or NEVER)
+            if row[_STATUS] in horizon.took_place:
                 orders.append(one)
-            if row[2] not in _OF_VISIT:  # what came for one order of a family came for all
+            if row[_STATUS] not in _OF_VISIT:  # what came for one order of a family came for all
                 families.update([part for name in names if name[0] != "#" for part in (ref, name)])
         certain = _all_known(known, [row for row, _ in orders], horizon.known)
         stays = [
             row
             for row, names in orders
             if not (certain or _all_known(known, [row], horizon.known))
-            or row[0] in families
+            or row[_REF] in families
             or _may_be_new(row, names, came, horizon)
         ]
         if not stays:
             return
-        bound.update([row[0] for row in stays])
+        bound.update([row[_REF] for row in stays])
         _keep(over, bound, NEVER)
 
 
 def _may_be_new(row: Row, names: Iterable[str], came: Mapping[str, int], horizon: Horizon) -> bool:
     """Whether what took place for an order may lie this side of the horizon."""
-    last = came.get(row[0])
+    last = came.get(row[_REF])
     if last is not None:
-        return last >= horizon.before[row[2]]
-    return row[2] not in horizon.idle or any([name in came for name in names])
+        return last >= horizon.before[row[_STATUS]]
+    return row[_STATUS] not in horizon.idle or any([name in came for name in names])
 
 
 def _all_known(known: Mapping[str, Known], rows: Sequence[Row], types: Iterable[str]) -> bool:
     """Whether all of some types is known since every one of some orders came (mapping.scope.Freshness)."""
     if not rows:
         return True
-    seq, walk = max([row[6] for row in rows]), max([row[7] for row in rows])
-    walked, received = min([row[7] for row in rows]), max([row[8] for row in rows])
+    seq, walk = max([row[_SEQ] for row in rows]), max([row[_WALK_SEQ] for row in rows])
+    walked, received = min([row[_WALK_SEQ] for row in rows]), max([row[_RECEIVED] for row in rows])
     for type in types:
         said = known.get(type)
         if said is None:

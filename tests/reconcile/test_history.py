@@ -251,7 +251,7 @@ def rows_of(chart: Chart) -> list[Row]:
         made = int(held.first_seen.timestamp()) if trace.made is None else trace.made
         ended = None if len(held.patients) > 1 else trace.ended
         came = (held.received_seq, held.walk_seq, int(held.received_at.timestamp()))
-        found.append((held.ref, 1, trace.status, ended, made, trace.names, *came))
+        found.append((held.ref, trace.status, ended, made, trace.names, *came))
     return found
 
 
@@ -415,6 +415,7 @@ def test_an_order_of_long_ago_and_its_visit_are_left_out(status: str) -> None:
             [visit("v2", "", status="noshow", created=at(-300), start=at(-290), end=at(-290))],
             "a visit made before",
         ),
+        ([visit("v2", "", status="booked", created=at(-300)[:10], start=at(5))], "a visit made on some day"),
         ([visit("v2", "", status="booked", created=None, start=at(5))], ""),  # made when it was first seen
     ],
 )
@@ -462,6 +463,7 @@ def test_what_a_task_was_ever_about_is_read(task: Task) -> None:
     ("about", "more"),
     [
         ("order", {"status": "active"}),
+        ("order", {"status": "cancelled"}),  # no status of an order, and one of a visit
         ("order", {"authoredOn": at(-3)}),
         ("order", {"authoredOn": at(-220)[:10]}),
         ("order", {"authoredOn": None}),
@@ -573,6 +575,7 @@ def test_of_answers_that_repeat_each_other_the_newest_is_read() -> None:
         {"contained": [{"resourceType": "Coverage", "id": "c"}]},
     ):
         assert out_of(chart_of([answer("a", -90, **odd), answer("b", -3, **odd)], {})) == set()
+    assert out_of(chart_of([answer("a", -3), answer("b", -3)], {})) == set()
     closed = _task("Coverage/c", closing=("CoverageEligibilityResponse/a",))
     assert out_of(chart_of(same[:2], {}, (closed,))) == set()
 
