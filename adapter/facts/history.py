@@ -1,16 +1,16 @@
 """History: which resources of a chart are so long over that a look need not read them. Pure.
 
-Most of a chart is history: orders that were fulfilled, visits that took place, answers of a payer who has said the
-same since. No rule says anything of them, and nothing that is open hangs on them; to read and judge them at each look
-costs more than all the rest. So the ledger keeps a :class:`Trace` of each resource beside whom it names, and a chart
-leaves out what :func:`left_out` finds.
+Most of a chart is history: orders that were fulfilled, visits and stays that took place, what was reported of them,
+answers of a payer who has said the same since. No rule says anything of them, and nothing that is open hangs on them;
+to read and judge them at each look costs more than all the rest. So the ledger keeps a :class:`Trace` of each resource
+beside whom it names, and a chart leaves out what :func:`left_out` finds.
 
-A look without what is left out comes to the very same (a test compares the two on charts drawn at random). Of orders
-and visits:
+A look without what is left out comes to the very same (a test compares the two on charts drawn at random). Of orders,
+visits, stays and reports:
 
 - Its rules refuse it by its status, or it is older than all of them go (:class:`Horizon`).
-- No task was ever about it, and nothing that stays names it, bears one of its numbers, or is named by it: orders and
-  visits are left out as whole families, or not at all.
+- No task was ever about it, and nothing that stays names it, bears one of its numbers, or is named by it: an order is
+  left out with all that belongs to it, or not at all.
 - It was over before any visit that stays on the chart was made: what asks for a *later* visit cannot mean it.
 - It names one patient, and its own links are plain: what is put in an unusual way stays.
 
@@ -38,22 +38,27 @@ from adapter.references import Bases, parse_reference
 EDITION = 1
 _ORDER, _VISIT, _STAY = "ServiceRequest", "Appointment", "Encounter"
 _ANSWER = "CoverageEligibilityResponse"
-#: With these an order or a visit is over.
+#: With these an order, a visit or a stay is over.
 OVER: Mapping[str, frozenset[str]] = {
     _ORDER: frozenset({"completed", "revoked"}),
     _VISIT: frozenset({"fulfilled", "cancelled", "noshow"}),
+    _STAY: frozenset({"finished"}),
 }
-CAME = "fulfilled"
+CAME, LEFT = "fulfilled", "finished"
+#: Stands for the status of a report, a document or a message: it is over as soon as all is of which it tells.
+TELLS = "tells"
 #: Stands for the status of an answer that a later one may repeat; what it says is told in place of what it names.
 SAID = "said"
-_OF_VISIT = OVER[_VISIT]
-#: Where a resource names orders and visits (:mod:`adapter.facts.links`), by path.
+_OF_VISIT, _OF_ORDER = OVER[_VISIT], OVER[_ORDER]
+_TELLING = ("basedOn", "encounter", "context.related", "context.encounter")
+#: Where a resource names orders, visits and stays (:mod:`adapter.facts.links`), by path.
 _NAMED_AT: Mapping[str, tuple[str, ...]] = {
-    _ORDER: ("basedOn", "replaces"),
+    _ORDER: ("basedOn", "replaces", "encounter"),
     _VISIT: ("basedOn", "reasonReference", "supportingInformation"),
     _STAY: ("basedOn", "appointment"),
-    "DiagnosticReport": ("basedOn",),
-    "DocumentReference": ("context.related",),
+    "DiagnosticReport": _TELLING,
+    "DocumentReference": _TELLING,
+    "Communication": _TELLING,
 }
 UNTOLD = "?"
 """What a resource names, where that cannot be told: then all of the person's stays on the chart."""
@@ -65,9 +70,9 @@ class Trace(NamedTuple):
     """What tells, without the resource, whether it may be left out.
 
     ``ended``: by which second all of it was over; None where it is not, or cannot be told. ``made``: at which second
-    a visit was made; None: when it was first seen. ``names``: the orders and visits that it names and the numbers
-    that it could be known by, parted by spaces. An answer has :data:`SAID`, the second of its ``created``, and a
-    digest of all that it says.
+    a visit was made; None: when it was first seen. ``names``: the orders, visits and stays that it names and the
+    numbers that it could be known by, parted by spaces. An answer has :data:`SAID`, the second of its ``created``,
+    and a digest of all that it says.
     """
 
     status: str = ""
@@ -125,7 +130,10 @@ def trace_of(type: str, body: Json, bases: Bases) -> Trace:
     if type == _ORDER:
         authored = _second(body.get("authoredOn"))
         return _trace(type, status, None if authored is None else authored + 1, NEVER, names)
-    return Trace(names=names)
+    if type == _STAY:
+        left = _second(object_of(body.get("period")).get("end"))
+        return _trace(type, status, None if left is None else left + 1, NEVER, names)
+    return Trace(TELLS, 0, NEVER, names)
 
 
 def _answer(body: Json, bases: Bases) -> Trace:
@@ -261,18 +269,15 @@ def _keep(over: _Over, bound: set[str], floor: int) -> None:
 def _keep_what_may_go_on(over: _Over, bound: set[str], known: Mapping[str, Known], horizon: Horizon) -> None:
     """Take out of ``over`` the orders that a rule measures by what took place, where that is not certain."""
     while over:
-        came: dict[str, int] = {}
-        families: set[str] = set()
+        came = _came(over)
+        families: set[str] = set()  # what came for one order of a family came for all
         orders: list[tuple[Row, list[str]]] = []
         for ref, one in over.items():
             row, names = one
-            if row[_STATUS] == CAME:
-                for name in names:
-                    came[name] = max(came.get(name, 0), row[_ENDED] or NEVER)
             if row[_STATUS] in horizon.took_place:
                 orders.append(one)
-            if row[_STATUS] not in _OF_VISIT:  # what came for one order of a family came for all
-                families.update([part for name in names if name[0] != "#" for part in (ref, name)])
+            if row[_STATUS] in _OF_ORDER:
+                families.update([part for name in names if name.startswith(_ORDER) for part in (ref, name)])
         certain = _all_known(known, [row for row, _ in orders], horizon.known)
         stays = [
             row
@@ -285,6 +290,31 @@ def _keep_what_may_go_on(over: _Over, bound: set[str], known: Mapping[str, Known
             return
         bound.update([row[_REF] for row in stays])
         _keep(over, bound, NEVER)
+
+
+def _came(over: _Over) -> dict[str, int]:
+    """By which second all had ended that took place for an order, by its ref or one of its numbers.
+
+    A visit whose stay is told ended when the stay did, whatever its own status says.
+    """
+    came: dict[str, int] = {}
+    for row, names in over.values():
+        if row[_STATUS] == LEFT:
+            _ended(came, names, row[_ENDED] or NEVER)
+    stays = dict(came)
+    for ref, (row, names) in over.items():
+        if row[_STATUS] in _OF_VISIT:
+            ended = max([stays.get(name, 0) for name in (ref, *names)]) if stays else 0
+            if row[_STATUS] == CAME:
+                ended = max(ended, row[_ENDED] or NEVER)
+            if ended:
+                _ended(came, names, ended)
+    return came
+
+
+def _ended(came: dict[str, int], names: Iterable[str], by: int) -> None:
+    for name in names:
+        came[name] = max(came.get(name, 0), by)
 
 
 def _may_be_new(row: Row, names: Iterable[str], came: Mapping[str, int], horizon: Horizon) -> bool:

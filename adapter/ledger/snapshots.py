@@ -190,6 +190,9 @@ class Snapshots(Core):
 
         What waits to be read again, because more is kept of its type by now, may name anything.
         """
+        with self._reading() as db:
+            if db.execute(queries.UNTOLD, (source, 1)).fetchone() is None:
+                return 0
         with self._writing(durable=False) as db:
             found = db.execute(queries.UNTOLD, (source, limit)).fetchall()
             values = [

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from adapter.facts.facts import FACT_TYPES
-from adapter.facts.history import OVER, Horizon
+from adapter.facts.history import LEFT, OVER, TELLS, Horizon
+from adapter.facts.patient import DISCHARGE_SEEN
 from adapter.mapping.age import Ages, ages_of
 from adapter.mapping.rules import Rule
 from adapter.mapping.screens import asks_for, goes_by, named_by_need, statuses_of
@@ -54,6 +55,9 @@ def horizon_of(rules: Iterable[Rule], source: SourceFacts, now: datetime) -> Hor
                 took_place.add(status)
                 if all(asks_for(rule) == "took_place" for rule in measured):
                     idle.add(status)
+    # A discharge is told, and holds the patient's work, for some days.
+    before[LEFT] = min(before[LEFT], int((now - DISCHARGE_SEEN).timestamp()))
+    before[TELLS] = latest
     known = FACT_TYPES["took_place"]
     answers = all(rule.resource != "CoverageEligibilityResponse" for rule in rules)
     return Horizon(before, answers, frozenset(took_place), frozenset(idle), known)
@@ -65,7 +69,7 @@ def _sees_everything(rule: Rule) -> bool:
     return rule.resource not in _POLLED_OR_OF_ANSWERS
 
 
-_POLLED_OR_OF_ANSWERS = frozenset({*OVER, "CoverageEligibilityResponse", "Patient"})
+_POLLED_OR_OF_ANSWERS = frozenset({*_DATES, "CoverageEligibilityResponse", "Patient"})
 
 
 def _bound(rule: Rule, ages: Ages) -> int | None:

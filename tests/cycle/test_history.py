@@ -49,6 +49,9 @@ ACTS = (
     "visit moves",
     "visit is deleted",
     "visit leaves its order",
+    "stay goes on",
+    "stay is told anew",
+    "report is told anew",
     "patients are joined",
     "patients are parted",
     "days pass",
@@ -66,6 +69,11 @@ def past(town: Hospital, number: int) -> None:
     town.ehr.put(order(id, who, status="completed", authoredOn=text(day - 30 * DAY), identifier=numbered))
     gone = {"status": "fulfilled"} if number % 3 else {"status": "cancelled"}
     town.ehr.put(visit(id, who, id, at=day, created=text(day - 20 * DAY), **gone))
+    if number % 3 == 1:
+        period = {"start": text(day), "end": text(day + HOUR)}
+        named = {"appointment": [{"reference": f"Appointment/{id}"}]}
+        town.ehr.put(stay(id, who, status="finished", period=period, **named))
+        town.ehr.put(report(id, who, id, encounter={"reference": f"Encounter/{id}"}))
 
 
 def act(town: Hospital, what: str, number: int) -> None:
@@ -103,6 +111,14 @@ def act(town: Hospital, what: str, number: int) -> None:
             )
         case _ if what.startswith("order") and ehr.get(the_order):
             _change(town, the_order, what, who)
+        case "stay goes on" if ehr.get(f"Encounter/{id}"):
+            ehr.edit(f"Encounter/{id}", status="in-progress", period={"start": text(town.clock.now() - DAY)})
+        case "stay is told anew" if ehr.get(f"Encounter/{id}"):
+            ehr.edit(
+                f"Encounter/{id}", period={"start": text(START - 90 * DAY), "end": text(town.clock.now())}
+            )
+        case "report is told anew" if ehr.get(f"DiagnosticReport/{id}"):
+            ehr.edit(f"DiagnosticReport/{id}", basedOn=[{"reference": f"ServiceRequest/o-{who}"}])
         case _ if what.startswith("visit") and ehr.get(the_visit):
             _change(town, the_visit, what, who)
 

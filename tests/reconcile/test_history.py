@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from adapter.facts.history import NO_TRACE, UNKNOWN_TRACE, Horizon, Row, left_out, trace_of
+from adapter.facts.history import NO_TRACE, OVER, UNKNOWN_TRACE, Horizon, Row, left_out, trace_of
 from adapter.ledger.charts import _spoken_of
 from adapter.mapping.horizon import horizon_of
 from adapter.model import Chart, Known, Snapshot, SnapshotState, SourceFacts, Task, TaskStatus
@@ -183,7 +183,32 @@ def family(draw: st.DrawFn, id: str) -> list[dict[str, Any]]:
             for name in draw(st.sets(st.sampled_from(sorted(other.keys() - {"id"})), max_size=2)):
                 body[name] = other[name]
     made = draw(st.sampled_from(([order, visit], [order, visit], [order, visit], [visit], [order])))
-    return [dict(one) for one in made]
+    return [dict(one) for one in (*made, *draw(belonging(id, day)))]
+
+
+@st.composite
+def belonging(draw: st.DrawFn, id: str, day: int) -> list[dict[str, Any]]:
+    """A stay of the order or of its visit, and what was reported: mostly nothing."""
+    of_order, of_visit = {"reference": f"ServiceRequest/{id}"}, {"reference": f"Appointment/{id}"}
+    stay = {
+        "resourceType": "Encounter",
+        "id": id,
+        "status": draw(st.sampled_from(("finished", "finished", "finished", "in-progress", "planned"))),
+        "class": {"code": draw(st.sampled_from(("AMB", "IMP")))},
+        "subject": {"reference": PATIENT},
+        "period": {"start": at(day), "end": at(day + draw(st.sampled_from((0, 1, 1, 30, 300))))},
+        **draw(st.sampled_from(({}, {"basedOn": [of_order]}, {"appointment": [of_visit]}))),
+        "identifier": draw(numbers()),
+    }
+    report = {
+        "resourceType": "DiagnosticReport",
+        "id": id,
+        "status": "final",
+        "subject": {"reference": PATIENT},
+        **draw(st.sampled_from(({"basedOn": [of_order]}, {"encounter": {"reference": f"Encounter/{id}"}}))),
+    }
+    found = draw(st.sampled_from(([], [], [], [stay], [stay, report], [report])))
+    return [without_nothing(one) for one in found]
 
 
 bodies = st.tuples(*(st.one_of(st.just([]), family(id), family(id)) for id in IDS[:4]), anything).map(
@@ -242,7 +267,7 @@ def chart_of(
 def rows_of(chart: Chart) -> list[Row]:
     """The rows that the ledger keeps beside whom each resource names (``snapshots._traced``)."""
     found: list[Row] = []
-    for held in chart.snapshots.values():
+    for _, held in sorted(chart.snapshots.items()):
         live = held.state is SnapshotState.LIVE
         trace = trace_of(held.type, held.body, NO_BASES) if live else NO_TRACE
         if held.state is SnapshotState.QUARANTINED:
@@ -344,6 +369,120 @@ def test_an_order_of_long_ago_and_its_visit_are_left_out(status: str) -> None:
     assert out_of(chart_of([order(status=status), visit()], {})) == PAST
 
 
+def stay(id: str = "e1", **more: Any) -> dict[str, Any]:
+    return {
+        "resourceType": "Encounter",
+        "id": id,
+        "status": "finished",
+        "class": {"code": "IMP"},
+        "subject": {"reference": PATIENT},
+        "period": {"start": at(-200), "end": at(-199.8)},
+        **more,
+    }
+
+
+def told_of(of: str = "e1", named: str = "ServiceRequest/o1") -> list[dict[str, Any]]:
+    """A report, a document and a message."""
+    here = {"reference": f"Encounter/{of}"}
+    who = {"subject": {"reference": PATIENT}}
+    return [
+        {
+            "resourceType": "DiagnosticReport",
+            "id": "r1",
+            "status": "final",
+            **who,
+            "encounter": here,
+            "basedOn": [{"reference": named}],
+        },
+        {
+            "resourceType": "DocumentReference",
+            "id": "d1",
+            "status": "current",
+            **who,
+            "context": {"related": [{"reference": "Appointment/v1"}], "encounter": [here]},
+        },
+        {"resourceType": "Communication", "id": "m1", "status": "completed", **who, "encounter": here},
+    ]
+
+
+def test_stays_and_what_tells_of_them_are_left_out_with_their_order() -> None:
+    for link in (
+        {"basedOn": [{"reference": "ServiceRequest/o1"}]},
+        {"appointment": [{"reference": "Appointment/v1"}]},
+    ):
+        chart = chart_of(
+            [order(encounter={"reference": "Encounter/e1"}), visit(), stay(**link), *told_of()], {}
+        )
+        told = {"Encounter/e1", "DiagnosticReport/r1", "DocumentReference/d1", "Communication/m1"}
+        assert out_of(chart) == PAST | told
+        assert decided(without(chart, out_of(chart))) == decided(chart)
+
+
+def test_a_stay_is_read_as_long_as_the_discharge_holds_her_work() -> None:
+    assert out_of(chart_of([stay(period={"end": at(-5)})], {})) == set()
+    assert out_of(chart_of([stay(period={"end": at(-12)})], {})) == {"Encounter/e1"}
+
+
+def test_a_stay_that_names_its_visit_by_a_number_ended_for_it_too() -> None:
+    numbered = {"system": "n", "value": "7"}
+    late = stay(period={"end": at(-12)}, appointment=[{"identifier": numbered}])
+    assert out_of(chart_of([order(), visit(identifier=[numbered]), late], {})) == set()
+    early = stay(appointment=[{"identifier": numbered}])
+    assert out_of(chart_of([order(), visit(identifier=[numbered]), early], {})) == PAST | {"Encounter/e1"}
+
+
+def test_the_stay_in_which_an_order_was_written_is_read_with_the_order() -> None:
+    """Whether it asks anybody to act hangs on where it was written."""
+    now = order("o2", status="active", authoredOn=at(-9), encounter={"reference": "Encounter/e1"})
+    assert out_of(chart_of([stay(), now], {})) == set()
+
+
+@pytest.mark.parametrize("at_work", ["order", "visit", "stay"])
+def test_what_tells_of_what_stays_is_read(at_work: str) -> None:
+    held = {
+        "order": order("x", status="active", authoredOn=at(-9)),
+        "visit": visit("x", "", status="booked", created=at(-3), start=at(5), end=at(5.1)),
+        "stay": stay("x", status="in-progress"),
+    }[at_work]
+    named = {"reference": f"{held['resourceType']}/x"}
+    telling = [
+        {
+            "resourceType": "DiagnosticReport",
+            "id": "a",
+            **({"encounter": named} if at_work == "stay" else {"basedOn": [named]}),
+        },
+        {
+            "resourceType": "DocumentReference",
+            "id": "b",
+            "context": {"encounter": [named]} if at_work == "stay" else {"related": [named]},
+        },
+    ]
+    told = [{"status": "final", "subject": {"reference": PATIENT}, **one} for one in telling]
+    assert out_of(chart_of([held, *told], {})) == set()
+    other = {"reference": "ServiceRequest/o1"}
+    of_others = {
+        "resourceType": "DiagnosticReport",
+        "id": "c",
+        "status": "final",
+        "subject": {"reference": PATIENT},
+    }
+    chart = chart_of([held, *told, order(), visit(), {**of_others, "basedOn": [other]}], {})
+    assert out_of(chart) >= PAST | {"DiagnosticReport/c"}
+
+
+def test_a_report_that_closed_a_task_keeps_what_it_is_of() -> None:
+    chart = chart_of(
+        [order(), visit(), stay(), *told_of()], {}, (_task("Coverage/c", closing=("DiagnosticReport/r1",)),)
+    )
+    assert out_of(chart) == set()
+
+
+def test_what_tells_of_present_work_is_read() -> None:
+    now = order("o2", status="active", authoredOn=at(-9))
+    chart = chart_of([order(), visit(), now, told_of("e9", "ServiceRequest/o2")[0]], {})
+    assert out_of(chart) == PAST
+
+
 @pytest.mark.parametrize(
     ("more", "why"),
     [
@@ -361,54 +500,29 @@ def test_an_order_of_long_ago_and_its_visit_are_left_out(status: str) -> None:
         ),
         ([visit("v2", "", basedOn=[{"reference": "urn:uuid:o1"}])], "what cannot be told"),
         (
-            [
-                {
-                    "resourceType": "Encounter",
-                    "id": "e1",
-                    "status": "finished",
-                    "class": {"code": "AMB"},
-                    "subject": {"reference": PATIENT},
-                    "basedOn": [{"reference": "ServiceRequest/o1"}],
-                }
-            ],
-            "a stay of it",
+            [stay(status="in-progress", basedOn=[{"reference": "ServiceRequest/o1"}])],
+            "a stay of it that goes on",
+        ),
+        (
+            [stay(period={"start": at(-200)}, basedOn=[{"reference": "ServiceRequest/o1"}])],
+            "one without an end",
+        ),
+        ([stay(status="planned", appointment=[{"reference": "Appointment/v1"}])], "its visit's stay"),
+        (
+            [stay(period={"end": at(-4)}, appointment=[{"reference": "Appointment/v1"}])],
+            "a stay of this week",
+        ),
+        (
+            [stay(period={"end": at(-14.5)}, appointment=[{"reference": "Appointment/v1"}])],
+            "one after the horizon",
         ),
         (
             [
-                {
-                    "resourceType": "Encounter",
-                    "id": "e1",
-                    "status": "finished",
-                    "class": {"code": "AMB"},
-                    "subject": {"reference": PATIENT},
-                    "appointment": [{"reference": "Appointment/v1"}],
-                }
+                stay(status="planned", id="e2"),
+                *told_of("e2"),
+                order("o2", encounter={"reference": "Encounter/e2"}),
             ],
-            "its visit's stay",
-        ),
-        (
-            [
-                {
-                    "resourceType": "DiagnosticReport",
-                    "id": "r1",
-                    "status": "final",
-                    "subject": {"reference": PATIENT},
-                    "basedOn": [{"reference": "ServiceRequest/o1"}],
-                }
-            ],
-            "its report",
-        ),
-        (
-            [
-                {
-                    "resourceType": "DocumentReference",
-                    "id": "d1",
-                    "status": "current",
-                    "subject": {"reference": PATIENT},
-                    "context": {"related": [{"reference": "Appointment/v1"}]},
-                }
-            ],
-            "a document about its visit",
+            "reports of a stay that goes on",
         ),
         ([{**visit("v2", ""), UNREADABLE: True}], "something that cannot be read"),
         (
@@ -575,7 +689,7 @@ def test_of_answers_that_repeat_each_other_the_newest_is_read() -> None:
         {"contained": [{"resourceType": "Coverage", "id": "c"}]},
     ):
         assert out_of(chart_of([answer("a", -90, **odd), answer("b", -3, **odd)], {})) == set()
-    assert out_of(chart_of([answer("a", -3), answer("b", -3)], {})) == set()
+    assert out_of(chart_of([answer("b", -3), answer("a", -3)], {})) == set()
     closed = _task("Coverage/c", closing=("CoverageEligibilityResponse/a",))
     assert out_of(chart_of(same[:2], {}, (closed,))) == set()
 
@@ -591,11 +705,32 @@ def test_where_a_rule_means_all_visits_of_a_coverage_nothing_is_left_out() -> No
         assert horizon_of([*rules, own], SOURCE, NOW) is None
 
 
+def test_where_another_need_may_be_the_same_nothing_of_the_type_is_left_out() -> None:
+    rules = list(shipped().rules)
+    visits = shipped().rule("rebook-visit")
+    assert visits is not None
+    own = dataclasses.replace(visits, need=visits.title)
+    found = horizon_of([*rules, own], SOURCE, NOW)
+    assert found is not None and found.before.keys().isdisjoint(OVER[own.resource])
+    assert not found.before.keys().isdisjoint({"fulfilled", "completed"})
+
+
+def test_where_a_rule_is_about_answers_all_of_them_are_read() -> None:
+    rules = list(shipped().rules)
+    own = dataclasses.replace(rules[0], resource="CoverageEligibilityResponse")
+    found = horizon_of([*rules, own], SOURCE, NOW)
+    assert found is not None
+    chart = chart_of([answer("a", -90), answer("b", -3)], {})
+    assert set(left_out(rows_of(chart), (), chart.known, found)) == set()
+
+
 def test_a_rule_that_judges_what_is_over_by_another_time_keeps_it() -> None:
     """What its onset cannot be told of is not passed over: those statuses of that type are read as ever."""
     rules = list(shipped().rules)
     found = horizon_of(rules, SOURCE, NOW)
     assert found is not None and found.before.keys() == {
+        "finished",
+        "tells",
         "completed",
         "revoked",
         "fulfilled",
