@@ -297,11 +297,11 @@ def _came(over: _Over) -> dict[str, int]:
 
     A visit whose stay is told ended when the stay did, whatever its own status says.
     """
-    came: dict[str, int] = {}
+    stays: dict[str, int] = {}
     for row, names in over.values():
         if row[_STATUS] == LEFT:
-            _ended(came, names, row[_ENDED] or NEVER)
-    stays = dict(came)
+            _ended(stays, names, row[_ENDED] or NEVER)
+    came = dict(stays)
     for ref, (row, names) in over.items():
         if row[_STATUS] in _OF_VISIT:
             ended = max([stays.get(name, 0) for name in (ref, *names)]) if stays else 0
@@ -314,7 +314,8 @@ def _came(over: _Over) -> dict[str, int]:
 
 def _ended(came: dict[str, int], names: Iterable[str], by: int) -> None:
     for name in names:
-        came[name] = max(came.get(name, 0), by)
+        if came.get(name, 0) < by:
+            came[name] = by
 
 
 def _may_be_new(row: Row, names: Iterable[str], came: Mapping[str, int], horizon: Horizon) -> bool:
@@ -329,8 +330,8 @@ def _all_known(known: Mapping[str, Known], rows: Sequence[Row], types: Iterable[
     """Whether all of some types is known since every one of some orders came (mapping.scope.Freshness)."""
     if not rows:
         return True
-    seq, walk = max([row[_SEQ] for row in rows]), max([row[_WALK_SEQ] for row in rows])
-    walked, received = min([row[_WALK_SEQ] for row in rows]), max([row[_RECEIVED] for row in rows])
+    _, _, _, _, _, seqs, walks, times, *_ = zip(*rows, strict=False)
+    seq, walk, walked, received = max(seqs), max(walks), min(walks), max(times)
     for type in types:
         said = known.get(type)
         if said is None:

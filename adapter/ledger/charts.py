@@ -13,7 +13,6 @@ from adapter.facts.history import Horizon, Row, left_out
 from adapter.ledger import persons, queries, rows
 from adapter.ledger.core import Core
 from adapter.ledger.records import WalkRow
-from adapter.ledger.snapshots import work_refs
 from adapter.model import Chart, Known, Plan, Request, Snapshot, SourceFacts, Task
 
 
@@ -152,23 +151,30 @@ def _tasks(
     tasks: dict[str, list[Task]] = defaultdict(list)
     refs: dict[str, dict[str, None]] = {person: {} for person in people}
     for row in db.execute(queries.CHART_TASKS, (source, rows.listed(refs))):
-        task = rows.task(row)
-        tasks[row["person"]].append(task)
-        named = work_refs(row) if task.open else {f"Task/{task.id}"}
-        refs[row["person"]].update(dict.fromkeys(sorted(named)))
+        task, person = rows.task(row), row["person"]
+        tasks[person].append(task)
+        named = _work_refs(task) if task.open else [f"Task/{task.id}"]
+        refs[person].update(dict.fromkeys(named))
     return tasks, refs
+
+
+def _work_refs(task: Task) -> list[str]:
+    """What a task hangs on, its own Task among them, in order."""
+    named = (task.focus, *task.based_on, *task.opening, *task.closing)
+    return sorted({f"Task/{task.id}", *[ref.partition("@")[0] for ref in named if ref]})
 
 
 def _named(
     db: sqlite3.Connection, source: str, people: Mapping[str, tuple[str, ...]]
 ) -> dict[str, list[Row]]:
     """What names each person's patients, with its trace."""
-    person_of = {patient: person for person, group in people.items() for patient in group}
+    found: dict[str, list[Row]] = {person: [] for person in people}
+    person_of = {patient: found[person] for person, group in people.items() for patient in group}
+    into = list(person_of.values())
     cursor = db.cursor()
     cursor.row_factory = None  # plain tuples: looks read a row of all that is held
-    found: dict[str, list[Row]] = {person: [] for person in people}
     for row in cursor.execute(queries.CHART_REFS, (source, rows.listed(person_of))).fetchall():
-        found[person_of[row[-1]]].append(row)
+        into[row[-1]].append(row)
     return found
 
 

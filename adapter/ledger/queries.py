@@ -306,10 +306,10 @@ CHART_ROWS = """
     SELECT ref, state, body, version, last_updated, edition, first_seen, changed, received_at, received_seq, walk_seq,
            in_scope, patients
     FROM snapshots WHERE source = ? AND ref IN (SELECT value FROM json_each(?))"""
-# Every patient in the order of refs: adapter.facts.history.Row, and the patient last. Who named him before, or names
-# only an order of his, has no trace.
+# Every patient in the order of refs: adapter.facts.history.Row, and last the patient's place among those asked for.
+# What named him before, or names only an order of his, has no trace.
 CHART_REFS = """
-    SELECT p.ref, p.status, p.ended, p.made, coalesce(p.names, '?'), p.seq, p.walk_seq, p.received, p.patient
+    SELECT p.ref, p.status, p.ended, p.made, coalesce(p.names, '?'), p.seq, p.walk_seq, p.received, json_each.key
     FROM json_each(?2)
     CROSS JOIN snapshot_patients p ON p.source = ?1 AND p.patient = json_each.value"""
 

@@ -70,11 +70,12 @@ def task_values(task: Task, person: str) -> tuple[Any, ...]:
 
 
 def task(row: sqlite3.Row) -> Task:
-    """A task from its row: by place, in the order of ``queries.TASK_COLUMNS``, for a name is looked for in each."""
-    values = dict(zip(FORMS, row, strict=False))  # person and row_version stand behind them
-    for name, read in _READERS:
-        values[name] = read(values[name])
-    return Task(**values, row_version=row["row_version"])
+    """A task from its row: by place, in the order of ``queries.TASK_COLUMNS``, which is that of its own fields."""
+    values = list(row)
+    del values[len(FORMS)]  # the person
+    for place, read in _READERS:
+        values[place] = read(values[place])
+    return Task(*values)
 
 
 _LISTS = tuple(name for name, form in FORMS.items() if form in ("texts", "set"))
@@ -86,7 +87,10 @@ _READER_OF: Mapping[str, Any] = {
     "status": _STATUSES.__getitem__,
     "priority": _PRIORITIES.__getitem__,
 }
-_READERS = tuple((name, _READER_OF[form]) for name, form in FORMS.items() if form in _READER_OF)
+_READERS = tuple(
+    [(place, _READER_OF[form]) for place, form in enumerate(FORMS.values()) if form in _READER_OF]
+)
+assert (*FORMS, "row_version") == Task.__struct_fields__
 
 
 def event_values(event: Event) -> tuple[Any, ...]:
