@@ -140,7 +140,7 @@ def _change(town: Hospital, ref: str, what: str, who: str) -> None:
         town.ehr.delete(ref)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(st.sampled_from(ACTS), numbers, st.booleans()), max_size=8))
 def test_history_may_stir_in_any_way(script: list[tuple[str, int, bool]]) -> None:
     """``compared`` fails in the very look that would have gone by less than the whole chart."""

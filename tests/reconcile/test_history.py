@@ -298,7 +298,7 @@ def decided(chart: Chart) -> Decision:
     return look(chart, shipped(), lambda _task, _chart: (), NO_BASES).decision
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(bodies, bodies, knowledge, st.integers(0, 400), st.booleans(), st.booleans())
 def test_a_look_without_history_decides_as_one_with_all_of_it(
     first: list[Any], then: list[Any], known: dict[str, int], days_on: int, finished: bool, kept: bool

@@ -27,8 +27,8 @@ def test_a_port_that_is_taken_is_no_ready_server(hapi: HapiServer) -> None:
         launcher.HapiServer(port=hapi.port).start()
 
 
+@pytest.mark.long
 @pytest.mark.server
-@pytest.mark.slow
 def test_a_killed_server_comes_back_with_what_it_acknowledged(hapi: HapiServer, tmp_path: Path) -> None:
     # ``hapi`` is asked for only because it skips or fails where HAPI cannot run.
     server = launcher.HapiServer(db_file=tmp_path / "store")
