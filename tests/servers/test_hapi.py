@@ -21,6 +21,7 @@ def test_a_machine_without_java_is_told_so(monkeypatch: pytest.MonkeyPatch, tmp_
         launcher.HapiServer().start()
 
 
+@pytest.mark.long
 @pytest.mark.server
 def test_a_port_that_is_taken_is_no_ready_server(hapi: HapiServer) -> None:
     with pytest.raises(launcher.HapiUnavailable, match="Address already in use"):
