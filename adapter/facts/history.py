@@ -29,7 +29,7 @@ from zlib import crc32
 from msgspec import Struct
 
 from adapter.facts.elements import identifier_key, object_of, objects
-from adapter.facts.times import When, parse_when
+from adapter.facts.times import parse_when
 from adapter.fhirjson import digest
 from adapter.model import Json, Known
 from adapter.references import Bases, parse_reference
@@ -160,11 +160,7 @@ def _second(value: Any) -> int | None:
     if type(value) is not str or (value[-1:] != "Z" and value[-6:-5] not in ("+", "-")):
         return None
     when = parse_when(value, UTC)
-    return None if when is None or when.day_only else _seconds(when)
-
-
-def _seconds(when: When) -> int:
-    return int(when.instant.timestamp() // 1)
+    return None if when is None or when.day_only else int(when.instant.timestamp() // 1)
 
 
 def _names(type: str, body: Json, paths: Iterable[str], bases: Bases) -> str:

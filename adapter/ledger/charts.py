@@ -13,6 +13,7 @@ from adapter.facts.history import Horizon, Row, left_out
 from adapter.ledger import persons, queries, rows
 from adapter.ledger.core import Core
 from adapter.ledger.records import WalkRow
+from adapter.ledger.snapshots import work_refs
 from adapter.model import Chart, Known, Plan, Request, Snapshot, SourceFacts, Task
 
 
@@ -153,15 +154,9 @@ def _tasks(
     for row in db.execute(queries.CHART_TASKS, (source, rows.listed(refs))):
         task, person = rows.task(row), row["person"]
         tasks[person].append(task)
-        named = _work_refs(task) if task.open else [f"Task/{task.id}"]
+        named = sorted(work_refs(task)) if task.open else [f"Task/{task.id}"]
         refs[person].update(dict.fromkeys(named))
     return tasks, refs
-
-
-def _work_refs(task: Task) -> list[str]:
-    """What a task hangs on, its own Task among them, in order."""
-    named = (task.focus, *task.based_on, *task.opening, *task.closing)
-    return sorted({f"Task/{task.id}", *[ref.partition("@")[0] for ref in named if ref]})
 
 
 def _named(
@@ -194,8 +189,8 @@ def _spoken_of(tasks: Iterable[Task]) -> set[str]:
     """What a person's tasks speak of, open and closed: what each hangs on, and what its need names."""
     found: set[str] = set()
     for task in tasks:
-        found.update((task.focus, task.need.rpartition(":")[2], *task.based_on))
-        found.update([ref.partition("@")[0] for ref in (*task.opening, *task.closing)])
+        found |= work_refs(task)
+        found.add(task.need.rpartition(":")[2])
     return found
 
 

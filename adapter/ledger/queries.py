@@ -134,11 +134,13 @@ OWNERS = """
 FORMER_PATIENTS = """
     SELECT ref, patient FROM snapshot_patients INDEXED BY snapshot_patients_former
     WHERE source = ? AND now = 0 AND ref IN (SELECT value FROM json_each(?))"""
-# In the order in which ``rows.snapshot`` takes them; it passes over the first.
-SNAPSHOTS = """
-    SELECT source, ref, state, body, version, last_updated, digest, kept_digest, edition, first_seen, changed,
-           received_at, sent_seq, received_seq, walk_seq, in_scope, patients
-    FROM snapshots WHERE source = ? AND ref IN (SELECT value FROM json_each(?))"""
+# What looks read of a snapshot, in the order in which ``rows.charted`` takes it.
+_CHARTED = """ref, state, body, version, last_updated, edition, first_seen, changed, received_at, received_seq,
+    walk_seq, in_scope, patients"""
+# ... and in the order in which ``rows.snapshot`` takes it.
+SNAPSHOTS = f"""
+    SELECT {_CHARTED}, digest, kept_digest, sent_seq
+    FROM snapshots WHERE source = ? AND ref IN (SELECT value FROM json_each(?))"""  # noqa: S608
 RECEIVED_AT = """
     SELECT ref, received_at FROM snapshots WHERE source = ? AND ref IN (SELECT value FROM json_each(?))"""
 # "+ref", "+key": sorted afterwards. In the order of an index that begins with the source, SQLite would read every
@@ -301,11 +303,8 @@ CHART_TASKS = f"""
 CHART_PLANS = """
     SELECT * FROM plans WHERE source = ? AND person IN (SELECT value FROM json_each(?))
     ORDER BY +key, +episode"""
-# As SNAPSHOTS, without what no look asks for.
-CHART_ROWS = """
-    SELECT ref, state, body, version, last_updated, edition, first_seen, changed, received_at, received_seq, walk_seq,
-           in_scope, patients
-    FROM snapshots WHERE source = ? AND ref IN (SELECT value FROM json_each(?))"""
+CHART_ROWS = f"""
+    SELECT {_CHARTED} FROM snapshots WHERE source = ? AND ref IN (SELECT value FROM json_each(?))"""  # noqa: S608
 # Every patient in the order of refs: adapter.facts.history.Row, and last the patient's place among those asked for.
 # What named him before, or names only an order of his, has no trace.
 CHART_REFS = """

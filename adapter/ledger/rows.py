@@ -122,50 +122,13 @@ def event(row: sqlite3.Row) -> Event:
 
 def snapshot(row: Iterable[Any], source: str) -> Snapshot:
     """A snapshot from a row of ``queries.SNAPSHOTS``, by place."""
-    (
-        _,
-        ref,
-        state,
-        body,
-        version,
-        updated,
-        digest,
-        kept,
-        edition,
-        first,
-        changed,
-        received,
-        sent_seq,
-        received_seq,
-        walk_seq,
-        in_scope,
-        patients,
-    ) = row
-    kind, _, ident = ref.partition("/")
-    return Snapshot(
-        source,
-        kind,
-        ident,
-        STATES[state],
-        fhirjson.loads(body),
-        version,
-        time(updated),
-        digest,
-        kept,
-        edition,
-        time(first),
-        time(changed),
-        time(received),
-        sent_seq,
-        received_seq,
-        walk_seq,
-        bool(in_scope),
-        tuple(patients.split()),
-        ref,
-    )
+    *kept, digest, kept_digest, sent_seq = row
+    return charted(kept, source, digest, kept_digest, sent_seq)
 
 
-def charted(row: Iterable[Any], source: str) -> Snapshot:
+def charted(
+    row: Iterable[Any], source: str, digest: str = "", kept_digest: str = "", sent_seq: int = 0
+) -> Snapshot:
     """A snapshot from a row of ``queries.CHART_ROWS``: by place, for looks read most of what is held."""
     (
         ref,
@@ -191,13 +154,13 @@ def charted(row: Iterable[Any], source: str) -> Snapshot:
         fhirjson.loads(body),
         version,
         time(updated),
-        "",
-        "",
+        digest,
+        kept_digest,
         edition,
         time(first),
         time(changed),
         time(received),
-        0,
+        sent_seq,
         seq,
         walk_seq,
         bool(in_scope),

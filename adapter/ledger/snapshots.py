@@ -20,7 +20,7 @@ from adapter.ledger.core import Core
 from adapter.ledger.fold import time_text
 from adapter.ledger.records import Arrival, Held, Named, QuarantineRow, Stored, WalkRow
 from adapter.ledger.wakes import renew
-from adapter.model import SAME_STAMP, Snapshot, SnapshotState
+from adapter.model import SAME_STAMP, Snapshot, SnapshotState, Task
 from adapter.references import NO_BASES, Bases, parse_reference
 
 _QUARANTINED = SnapshotState.QUARANTINED
@@ -231,15 +231,13 @@ class Snapshots(Core):
         """What every open task hangs on: its Task, focus, basedOn, opening and closing evidence (F7)."""
         with self._reading() as db:
             found = db.execute(queries.OPEN_TASKS, {"source": source})
-            return {ref for row in found for ref in work_refs(row)}
+            return {ref for row in found for ref in work_refs(rows.task(row))}
 
 
-def work_refs(row: sqlite3.Row) -> set[str]:
-    """The refs that one task row names, without their versions, its own Task among them."""
-    named = [row["focus"]]
-    for column in ("based_on", "opening", "closing"):
-        named.extend(rows.texts(row[column]))
-    return {f"Task/{row['id']}"} | {ref.partition("@")[0] for ref in named if ref}
+def work_refs(task: Task) -> set[str]:
+    """The refs that a task hangs on, without their versions, its own Task among them."""
+    named = (task.focus, *task.based_on, *task.opening, *task.closing)
+    return {f"Task/{task.id}", *[ref.partition("@")[0] for ref in named if ref]}
 
 
 def _compare(db: sqlite3.Connection, source: str, arrivals: Sequence[Arrival]) -> _Page:

@@ -337,7 +337,7 @@ class Reconciler:
         unfinished = set[str]()
         for _ in range(ROUNDS):
             unfinished = set()
-            lacking = [s for s in seen if s.decision.missing and s.chart.request]
+            lacking = [s for s in seen if self._lacks(s)]
             if not lacking or self._evidence is None:
                 break
             read = {s.chart.person for s in lacking if self._evidence(s.chart.patients, s.decision.missing)}
