@@ -315,11 +315,11 @@ def _ended(came: dict[str, int], names: Iterable[str], by: int) -> None:
 
 
 def _may_be_new(row: Row, names: Iterable[str], came: Mapping[str, int], horizon: Horizon) -> bool:
-    """Whether what took place for an order may lie this side of the horizon."""
-    last = came.get(row[_REF])
-    if last is not None:
+    """Whether what took place for an order, by its ref or any of its numbers, may lie this side of the horizon."""
+    last = max([came.get(name, 0) for name in (row[_REF], *names)])
+    if last:
         return last >= horizon.before[row[_STATUS]]
-    return row[_STATUS] not in horizon.idle or any([name in came for name in names])
+    return row[_STATUS] not in horizon.idle
 
 
 def _all_known(known: Mapping[str, Known], rows: Sequence[Row], types: Iterable[str]) -> bool:
