@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from adapter.facts.elements import coding_key, codings, objects, text_of
 from adapter.model import Json
@@ -38,6 +38,8 @@ KIND_SETS: Mapping[str, str] = {
 CANCELLED_SETS: Mapping[str, str] = {"provider": "cancelled-by-provider", "patient": "cancelled-by-patient"}
 IGNORED_SET = "no-order-to-act"  # code status, portable medical orders: active for years, nothing to arrange
 IGNORED = "ignore"
+_K = TypeVar("_K")
+_V = TypeVar("_V")
 OF_VALUESET = "valueset:"
 
 _SNOMED = "http://snomed.info/sct"
@@ -93,6 +95,7 @@ class Codebook:
     maps: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     unmapped: set[tuple[str, str]] = field(default_factory=set)
     _kinds: dict[tuple[str, str], str | None] = field(default_factory=dict, repr=False, compare=False)
+    _ignored: dict[tuple[str, str], bool] = field(default_factory=dict, repr=False, compare=False)
     _benefits: dict[tuple[str, ...], frozenset[str]] = field(default_factory=dict, repr=False, compare=False)
     _laid: tuple[Mapping[str, Mapping[str, str]], Codebook] | None = field(
         default=None, repr=False, compare=False
@@ -129,9 +132,16 @@ class Codebook:
     def ignored(self, order: Json) -> bool:
         """Whether an order asks for nothing to be arranged: a code status, a portable medical order."""
         for coding in (*codings(order.get("category")), *codings(order.get("code"))):
-            if self.valuesets.member(IGNORED_SET, coding) or self._mapped("order-kind", coding) == IGNORED:
+            key = text_of(coding.get("system")), text_of(coding.get("code"))
+            held = self._ignored.get(key)
+            if held is None:
+                held = _remembered(self._ignored, key, self._is_ignored(coding))
+            if held:
                 return True
         return False
+
+    def _is_ignored(self, coding: Json) -> bool:
+        return self.valuesets.member(IGNORED_SET, coding) or self._mapped("order-kind", coding) == IGNORED
 
     def cancelled_by(self, visit: Json) -> str | None:
         """ "provider" or "patient", by the reason of a cancelled visit."""
@@ -160,13 +170,11 @@ class Codebook:
         keys = tuple(map(coding_key, codings(category)))
         held = self._benefits.get(keys)
         if held is None:
-            if len(self._benefits) >= _MOST_CODES:
-                self._benefits.clear()
             found = [self._mapped("benefit-class", coding) for coding in codings(category)]
             if not any(found):
                 self._note("benefit-class", category)
-            held = frozenset(kind for kinds in found if kinds for kind in kinds.split())
-            self._benefits[keys] = held
+            kinds = frozenset(kind for kinds in found if kinds for kind in kinds.split())
+            held = _remembered(self._benefits, keys, kinds)
         return held
 
     def speaks_of(self, category: Any, order: Json, kind: str | None) -> bool:
@@ -193,9 +201,8 @@ class Codebook:
         key = text_of(coding.get("system")), text_of(coding.get("code"))
         held = self._kinds.get(key, _NOT_ASKED)
         if held is _NOT_ASKED:
-            if len(self._kinds) >= _MOST_CODES:
-                self._kinds.clear()
-            held = self._kinds[key] = self._in_sets(KIND_SETS, coding) or self._mapped("order-kind", coding)
+            kind = self._in_sets(KIND_SETS, coding) or self._mapped("order-kind", coding)
+            held = _remembered(self._kinds, key, kind)
         return held
 
     def _in_sets(self, sets: Mapping[str, str], coding: Json) -> str | None:
@@ -215,6 +222,13 @@ class Codebook:
 
 _NOT_ASKED = "not asked"
 _MOST_CODES = 20_000  # a bound for nonsense: an EHR has some thousand codes of orders
+
+
+def _remembered(held: dict[_K, _V], key: _K, value: _V) -> _V:
+    if len(held) >= _MOST_CODES:
+        held.clear()
+    held[key] = value
+    return value
 
 
 def unmapped(bodies: Iterable[Json], codebook: Codebook) -> Counter[tuple[str, str]]:

@@ -286,7 +286,9 @@ class Facts:
         return found
 
     def _compute(self, name: str, focus: Snapshot) -> Fact:
-        computed: Fact = getattr(self, f"_{name}")(focus)
+        computed = _COMPUTED[name](self, focus)
+        if not self._torn:
+            return computed
         torn = [gap for type, gaps in self._torn.items() if type in computed.types for gap in gaps]
         if not torn:
             return computed
@@ -547,6 +549,11 @@ class Facts:
 
     def _of_type(self, type: str) -> list[Snapshot]:
         return self._by_type.get(type, [])
+
+
+_COMPUTED: Mapping[str, Callable[[Facts, Snapshot], Fact]] = {
+    name: getattr(Facts, f"_{name}") for name in FACT_TYPES
+}
 
 
 @lru_cache(maxsize=256)  # there are as many as element sets were ever kept

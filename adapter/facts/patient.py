@@ -81,7 +81,7 @@ def guard(
     """
     patients = {p: chart.snapshots.get(p) for p in chart.patients}
     replaced = _replaced(patients.values(), bases)
-    survivors = [p for p in _everyone(patients, replaced) if p not in replaced]
+    survivors = [p for p in _everyone(patients, replaced) if p not in replaced] if replaced else [*patients]
     state, missing = _state(chart, patients, survivors, opted_out)
     if state == "alive" and not _fresh(chart, survivors, cause):
         state, missing = "unknown", frozenset({"Patient"})
@@ -128,33 +128,36 @@ def _state(
     survivors: list[str],
     opted_out: Callable[[Snapshot], bool] | None,
 ) -> tuple[str, frozenset[str]]:
-    held = [p for p in (patients.get(ref) for ref in survivors) if p is not None]
-    if _deceased([p for p in patients.values() if p is not None], held):
-        return "deceased", frozenset()
-    if not survivors:
-        return "merge-cycle", frozenset()
-    if len(held) < len(survivors) or any(p.state is SnapshotState.QUARANTINED for p in held):
-        return "unknown", frozenset({"Patient"})
-    if all(not _live(p) for p in held):
-        return "deleted", frozenset()
+    held = [p for ref in survivors if (p := patients.get(ref)) is not None]
     bodies = [p.body for p in held if _live(p)]
-    if chart.source.environment == "production" and any(is_test(body) for body in bodies):
-        return "test", frozenset()
+    if _deceased([p.body for p in patients.values() if p is not None and _live(p)], bodies):
+        return "deceased", _NOTHING
+    if not survivors:
+        return "merge-cycle", _NOTHING
+    if len(held) < len(survivors) or (
+        len(bodies) < len(held) and any(p.state is SnapshotState.QUARANTINED for p in held)
+    ):
+        return "unknown", frozenset({"Patient"})
+    if not bodies:
+        return "deleted", _NOTHING
+    if chart.source.environment == "production" and any([is_test(body) for body in bodies]):
+        return "test", _NOTHING
     if opted_out is not None and any(_live(s) and opted_out(s) for s in chart.snapshots.values()):
-        return "opted-out", frozenset()
+        return "opted-out", _NOTHING
     if is_opted_out(chart, bodies):
-        return "opted-out", frozenset()
+        return "opted-out", _NOTHING
     if chart.source.opt_out_flags and not _flags_read(chart):
         return "unknown", frozenset({"Flag"})
-    return ("inactive" if all(b.get("active") is False for b in bodies) else "alive"), frozenset()
+    return ("inactive" if all([b.get("active") is False for b in bodies]) else "alive"), _NOTHING
 
 
-def _deceased(everyone: list[Snapshot], survivors: list[Snapshot]) -> bool:
-    """Whether any Patient of the person is dead; a survivor's "no" outweighs a chart merged into it."""
-    if any(is_deceased(p.body) for p in survivors if _live(p)):
+def _deceased(everyone: list[Json], survivors: list[Json]) -> bool:
+    """Whether any live Patient of the person is dead; a survivor's "no" outweighs a chart merged into it."""
+    if any([is_deceased(patient) for patient in survivors]):
         return True
-    denied = any(p.body.get("deceasedBoolean") is False for p in survivors if _live(p))
-    return not denied and any(is_deceased(p.body) for p in everyone if _live(p))
+    if len(survivors) == len(everyone) or any([p.get("deceasedBoolean") is False for p in survivors]):
+        return False
+    return any([is_deceased(patient) for patient in everyone])
 
 
 def is_opted_out(chart: Chart, bodies: Iterable[Json]) -> bool:
@@ -164,11 +167,11 @@ def is_opted_out(chart: Chart, bodies: Iterable[Json]) -> bool:
         listed & set(chart.patients) or any(listed & identifiers(body.get("identifier")) for body in bodies)
     ):
         return True
-    flags = (s.body for s in chart.snapshots.values() if s.type == "Flag" and _live(s))
     said = chart.source.opt_out_flags
-    return bool(said) and any(
-        status_of(flag) in ("", "active") and said & coding_keys(flag.get("code")) for flag in flags
-    )
+    if not said:
+        return False
+    flags = (s.body for s in chart.snapshots.values() if s.type == "Flag" and _live(s))
+    return any(status_of(flag) in ("", "active") and said & coding_keys(flag.get("code")) for flag in flags)
 
 
 def _flags_read(chart: Chart) -> bool:

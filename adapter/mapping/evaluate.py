@@ -7,7 +7,7 @@ The order is: may it stand at all (``applies``, ``when``), is it done (``satisfi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
@@ -57,13 +57,13 @@ def judge_for_look(
     """
     if focus.state is SnapshotState.QUARANTINED or _is_cut(rule, focus, facts):
         return _unreadable(rule, focus)
-    concerned = screens.concerns(rule, focus)
-    if not concerned and screens.is_too_old(rule, focus):
+    asked = screens.asked(rule, focus)
+    if asked is False and screens.is_too_old(rule, focus):
         return None
-    refused = screens.refuses(rule, focus)
-    if refused and not concerned:
+    refused = asked is not True and screens.refuses(rule, focus)
+    if refused and asked is False:
         return None
-    evaluation = _Evaluation(rule, focus, facts, now, screens, concerned=concerned)
+    evaluation = _Evaluation(rule, focus, facts, now, screens, asked=asked)
     try:
         return evaluation.acting(refused=refused)
     finally:
@@ -123,9 +123,9 @@ class _Evaluation:
         now: datetime,
         screens: Screens,
         *,
-        concerned: bool = True,
+        asked: bool | None = None,
     ) -> None:
-        """``concerned`` is false where it is known that no task can be of this rule and focus or of their need."""
+        """``asked`` is what :meth:`Screens.asked` says of this rule and focus, where it was asked already."""
         self.rule = rule
         self.screens = screens
         self.facts = facts
@@ -133,11 +133,11 @@ class _Evaluation:
         self.calendar: Calendar = screens.calendar
         self.on_hold = focus.type == "ServiceRequest" and focus.body.get("status") == "on-hold"
         self.focus = _as_judged(focus, self.on_hold)
-        self.max_age = timedelta(seconds=facts.chart.source.evidence_max_age_s)
+        self.max_age = screens.max_age
         self.seen = Seen()
         self.scope = self._scope(None)
         self._filled: Filled | None = None
-        self._asked: bool | None = None if concerned else False
+        self._asked = asked
         self._told_onset: tuple[datetime | None, frozenset[str]] | None = None
 
     def finding(self) -> Finding:
@@ -151,7 +151,7 @@ class _Evaluation:
         """The judgement as far as a look acts on it; ``refused`` where the screen has said no already."""
         if refused and not self._is_asked():
             return self._idle(_NO, _NO)
-        if self._too_old_to_open() and not self._is_asked():
+        if self._asked is not True and self._too_old_to_open() and not self._is_asked():
             return self._idle(_UNKNOWN, _UNKNOWN)  # whatever they say, nothing opens, and nothing stands
         applies, when = self._when(self.scope)
         if when.tri is Tri.NO and not self._is_asked():
@@ -177,11 +177,17 @@ class _Evaluation:
         task = self._task(need.text)
         if verdicts.settled and task is not None:
             verdicts = self._closing_now(verdicts, task)
-        dates = _NO_DATES if verdicts.settled else self._dates(task)
-        verdicts = self._acting(verdicts, dates)
-        ended, verdicts = self._ended(verdicts, dates.ends)
-        too_old = self._too_old(dates.onset) if not verdicts.settled else ""
-        missing, blind = self._gaps(verdicts, need, dates, task)
+        dates, ended = _NO_DATES, False
+        if not verdicts.settled:
+            dates = self._dates(task)
+            verdicts = self._acting(verdicts, dates)
+            if not verdicts.settled:
+                ended, verdicts = self._ended(verdicts, dates.ends)
+        too_old, missing, blind = "", NOTHING, NOTHING
+        settled = verdicts.settled
+        if not settled:
+            too_old = self._too_old(dates.onset)
+            missing, blind = self._gaps(verdicts, need, dates, task)
         shown = verdicts.open
         particulars = _Particulars(self, need.text, shown=shown)
         if shown:
@@ -214,7 +220,7 @@ class _Evaluation:
             hold_policy=self.rule.hold,
             urgent=priority in HURRIED,
             priority=priority,
-            next_look=self._next_look(verdicts, dates),
+            next_look=self._next_look(dates, settled=settled),
             blind=blind,
             on_hold=self.on_hold,
         )
@@ -275,7 +281,7 @@ class _Evaluation:
     def _acting(self, verdicts: _Verdicts, dates: _Dates) -> _Verdicts:
         """The verdicts as they are where the answer acts: absence known since the last moment that has come."""
         opens = dates.opens.at if dates.opens.known else None
-        if verdicts.settled or opens is None or opens > self.now:
+        if opens is None or opens > self.now:
             return verdicts
         return self._again(verdicts, max([opens, *(s.at for s in dates.steps if s.at <= self.now)]))
 
@@ -291,7 +297,7 @@ class _Evaluation:
 
     def _ended(self, verdicts: _Verdicts, ends: Outcome) -> tuple[bool, _Verdicts]:
         """Once ``ends`` has passed, ``when`` is no; where it is unknown whether it has, unknown."""
-        if verdicts.settled or (ends.at is not None and ends.at > self.now):
+        if ends.at is not None and ends.at > self.now:
             return False, verdicts
         if not ends.known:
             when = both((verdicts.when, Verdict(Tri.UNKNOWN, ends.gaps)))
@@ -351,8 +357,12 @@ class _Evaluation:
         if self.rule.onset is None:
             return None, NOTHING
         if self._told_onset is None:
-            value = self.scope.first(self.rule.onset)
-            self._told_onset = moments.instant_of(value, self.scope), value.gaps
+            onset = self.screens.onset(self.rule, self.focus)
+            if onset is not None:
+                self._told_onset = onset, NOTHING
+            else:
+                value = self.scope.first(self.rule.onset)
+                self._told_onset = moments.instant_of(value, self.scope), value.gaps
         return self._told_onset
 
     def _too_old(self, onset: datetime | None) -> str:
@@ -371,10 +381,10 @@ class _Evaluation:
             steps.append(Step(id, self.calendar.after(due, by), told.priority, told.tell, by))
         return tuple(sorted(steps, key=lambda step: (step.at, step.id)))
 
-    def _next_look(self, verdicts: _Verdicts, dates: _Dates) -> datetime | None:
+    def _next_look(self, dates: _Dates, *, settled: bool) -> datetime | None:
         """The next moment at which time alone can change the finding."""
         looks = list(self.seen.looks)
-        if not verdicts.settled:
+        if not settled:
             looks += [at for at in (dates.opens.at, dates.due.at, dates.ends.at) if at]
             looks += [step.at for step in dates.steps]
             if dates.opens.at and dates.opens.at <= self.now:
@@ -389,7 +399,7 @@ class _Evaluation:
                 yield known.at + self.max_age
 
     def _soonest(self, looks: Iterable[datetime]) -> datetime | None:
-        return min((look for look in looks if look > self.now), default=None)
+        return min([look for look in looks if look > self.now], default=None)
 
     # What is missing
 
@@ -400,8 +410,6 @@ class _Evaluation:
 
         A need that no reading can open is not read for: but an open task needs neither need nor ``opens``.
         """
-        if verdicts.settled:
-            return NOTHING, NOTHING
         # First whether there is a need at all: what would satisfy it is read only for those who have it.
         first = verdicts.when.tri is Tri.UNKNOWN and task is None
         asked = (verdicts.when,) if first else (verdicts.when, verdicts.satisfied)
@@ -446,7 +454,8 @@ class _Evaluation:
 
     def _need(self) -> Filled:
         if self._filled is None:
-            self._filled = self._canonical(self.rule.need)
+            text = self.screens.need(self.rule, self.focus)
+            self._filled = Filled(text) if text else self._canonical(self.rule.need)
         return self._filled
 
     def _canonical(self, template: Template) -> Filled:

@@ -64,6 +64,11 @@ class Freshness(NamedTuple):
         return type == focus.type and bool(focus.walk_seq) and seq >= focus.walk_seq
 
 
+def stale(types: frozenset[str], known: Mapping[str, Known], freshness: Freshness) -> frozenset[str]:
+    """Those of some types of which absence may not be believed."""
+    return frozenset([type for type in types if not freshness.holds(type, known.get(type, UNKNOWN_TYPE))])
+
+
 @dataclass(slots=True)
 class Seen:
     """What an evaluation came across, over all its expressions."""
@@ -129,9 +134,9 @@ class Scope:
         calendar: Calendar,
         freshness: Freshness,
         seen: Seen,
-        fresh: dict[str, bool] | None = None,
+        fresh: dict[frozenset[str], frozenset[str]] | None = None,
     ) -> None:
-        """``fresh`` is what ``freshness`` was found to say, by type: scopes of one focus and moment share it."""
+        """``fresh`` is what ``freshness`` was found to say (:func:`stale`): scopes of one focus and moment share it."""
         self.rule = rule
         self.focus = focus
         self.facts = facts
@@ -141,7 +146,7 @@ class Scope:
         self.zone: tzinfo = facts.chart.source.zone
         self._overrides = facts.chart.source.parameters.get(rule.mapping, {})
         self._values: dict[str, Value] = {}  # by name: facts and freshness stay what they are in one scope
-        self._fresh: dict[str, bool] = {} if fresh is None else fresh
+        self._fresh: dict[frozenset[str], frozenset[str]] = {} if fresh is None else fresh
         self._run: _Run | None = None
 
     def close(self) -> None:
@@ -209,7 +214,8 @@ class Scope:
 
     def all_fresh(self, freshness: Freshness) -> bool:
         """Whether everything that was read so far would count under another freshness, too."""
-        return all(freshness.holds(type, self.known(type)) for type in self.seen.types)
+        known = self.facts.chart.known
+        return all([freshness.holds(type, known.get(type, UNKNOWN_TYPE)) for type in self.seen.types])
 
     def value_of(self, name: str) -> Value:
         """A fact by name."""
@@ -260,18 +266,14 @@ class Scope:
             self.seen.looks.append(until)
         if types:
             self.seen.types |= types
-            stale = [type for type in types if not self._holds(type)]
-            if stale:
-                gaps = gaps.union(stale)
+            old = self._fresh.get(types)
+            if old is None:
+                old = self._fresh[types] = stale(types, self.facts.chart.known, self.freshness)
+            if old:
+                gaps = gaps | old
         if gaps and not gaps.isdisjoint(ABSENT):
             gaps = gaps - ABSENT | {DISPUTED}
         return as_value((list(records), gaps))
-
-    def _holds(self, type: str) -> bool:
-        held = self._fresh.get(type)
-        if held is None:
-            held = self._fresh[type] = self.freshness.holds(type, self.known(type))
-        return held
 
     def told(self, told: Told) -> Value:
         """What a function of the facts says."""

@@ -8,7 +8,7 @@ and a *no* that no task waits for changes nothing. A look asks here first. What 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -19,12 +19,12 @@ from adapter.mapping.calendar import Calendar, calendar_of
 from adapter.mapping.fhirpath import Value
 from adapter.mapping.fhirpath.model import choice_keys
 from adapter.mapping.fhirpath.screen import FactTest, Screen, blank_run, screen_of
-from adapter.mapping.fhirpath.tree import Member, Variable
+from adapter.mapping.fhirpath.tree import Call, Member, Node, Variable
 from adapter.mapping.fhirpath.values import Run
 from adapter.mapping.rules import Rule
-from adapter.mapping.scope import SPECS, UNKNOWN_TYPE, Freshness, as_list
+from adapter.mapping.scope import SPECS, Freshness, as_list, stale
 from adapter.mapping.template import Hole
-from adapter.mapping.values import ALWAYS, NO_TYPES, Verdict
+from adapter.mapping.values import ALWAYS, NEVER, NO_TYPES, Verdict
 from adapter.model import Snapshot, SnapshotState, SourceFacts
 from adapter.once import once
 
@@ -46,6 +46,7 @@ class _Prepared:
     """What is known of one rule before any chart."""
 
     __slots__ = (
+        "asks_to_act",
         "by_order",
         "by_ref",
         "names_ref",
@@ -71,6 +72,7 @@ class _Prepared:
         self.shares_applies = (
             asked is not None and not asked.variables and (asked.functions & SPECS.keys()) <= _BY_FOCUS
         )
+        self.asks_to_act = asked is not None and _is_to_act(asked.tree)
 
 
 @lru_cache(maxsize=4096)
@@ -117,6 +119,10 @@ def _names_in_need(rule: Rule) -> tuple[str, ...]:
     return tuple(part.text for part in parts[1].chain.parts)
 
 
+def _is_to_act(tree: Node) -> bool:
+    return isinstance(tree, Call) and tree.base is None and tree.name == "isOrderToAct" and not tree.args
+
+
 def _plain_onset(rule: Rule) -> tuple[str, ...] | None:
     """The elements of an onset such as ``start ?? created``; None where it is anything else than elements."""
     if rule.onset is None:
@@ -151,12 +157,13 @@ class Screens:
         self._concerned: dict[str, bool] = {}
         self._visits: dict[tuple[str, str], bool] = {}
         self._runs: dict[str, Run] = {}
-        self._fresh: dict[str, dict[str, bool]] = {}
+        self._fresh: dict[str, dict[frozenset[str], frozenset[str]]] = {}
         self._place = _Place()
         self._applies: dict[tuple[str, str, str], Verdict] = {}
         self._texts: dict[tuple[str, str], str | None] = {}
         self.calendar: Calendar = calendar_of(chart.source)
         self.ages: Ages = ages_of(chart.source, chart.now)
+        self.max_age = timedelta(seconds=chart.source.evidence_max_age_s)
 
     def worth(self, rules: tuple[Rule, ...], focus: Snapshot) -> Sequence[Rule]:
         """The rules that have to judge a focus: those that do not refuse its status, and those with a task on it."""
@@ -173,7 +180,7 @@ class Screens:
             orders = self._facts.links.orders_of(focus.ref) if focus.type == "Appointment" else ()
             if self._refs.isdisjoint(orders):
                 return left
-        return [rule for rule in rules if rule in left or self.concerns(rule, focus)]
+        return [rule for rule in rules if rule in left or self.asked(rule, focus) is not False]
 
     def _not_refused(self, rules: tuple[Rule, ...], status: str) -> tuple[tuple[Rule, ...], bool]:
         """The rules that do not refuse every focus of a status, in their order; whether the needs of all others end
@@ -220,7 +227,7 @@ class Screens:
         """Whether the onset is certain, and nothing opens for it any more. What says False here may still be old."""
         ready, bound = _prepared(rule), self.ages.old_before(rule, focus)
         if ready.onset is not None:
-            onset = self._said(ready.onset, focus)
+            onset = self.onset(rule, focus)
         elif ready.onset_of is not None and focus.body.get("status") not in _JUDGED_OTHERWISE:
             if ready.onset_of == _ENDED and self._facts.is_past(focus, bound):
                 return self._is_known(FACT_TYPES[_ENDED[0]], focus)
@@ -229,9 +236,9 @@ class Screens:
             return False
         return onset is not None and onset < bound
 
-    def _said(self, names: tuple[str, ...], focus: Snapshot) -> datetime | None:
-        """The first of some elements that is there, where it is a time of day."""
-        for name in names:
+    def onset(self, rule: Rule, focus: Snapshot) -> datetime | None:
+        """The onset of a rule, where it is the first of some elements of the focus and a time of day; else None."""
+        for name in _prepared(rule).onset or ():
             said = focus.body.get(name)
             if said is not None:
                 when = parse_when(said, self._facts.zone)
@@ -250,11 +257,15 @@ class Screens:
         return max(told) if len(told) == len(fact.records) else None
 
     def _is_known(self, types: frozenset[str], focus: Snapshot) -> bool:
-        known, freshness = self._facts.chart.known, Freshness(focus, self._facts.chart.now)
-        return all([freshness.holds(type, known.get(type, UNKNOWN_TYPE)) for type in types])
+        held = self.fresh(focus)
+        found = held.get(types)
+        if found is None:
+            chart = self._facts.chart
+            found = held[types] = stale(types, chart.known, Freshness(focus, chart.now))
+        return not found
 
-    def fresh(self, focus: Snapshot) -> dict[str, bool]:
-        """Of which types absence is known since a focus came, as far as somebody asked: the same for every rule."""
+    def fresh(self, focus: Snapshot) -> dict[frozenset[str], frozenset[str]]:
+        """Of which types absence is not known since a focus came, as far as somebody asked: alike for every rule."""
         held = self._fresh.get(focus.ref)
         if held is None:
             held = self._fresh[focus.ref] = {}
@@ -264,8 +275,11 @@ class Screens:
         """The verdict of ``applies``: rules of one file share it, and one that reads no fact is asked once a focus."""
         if rule.applies is None:
             return ALWAYS
-        if not _prepared(rule).shares_applies:
+        ready = _prepared(rule)
+        if not ready.shares_applies:
             return ask()
+        if ready.asks_to_act and (told := self._is_to_act(focus)) is not None:
+            return ALWAYS if told else NEVER
         key = (rule.mapping, rule.applies.text, focus.ref)
         held = self._applies.get(key)
         if held is None:
@@ -274,20 +288,36 @@ class Screens:
                 self._applies[key] = held
         return held
 
-    def concerns(self, rule: Rule, focus: Snapshot) -> bool:
-        """Whether a task of the chart may be about what a rule says of a focus: by rule and focus, or by need."""
+    def _is_to_act(self, focus: Snapshot) -> bool | None:
+        """What ``isOrderToAct()`` says, without its closure; None where that has to be asked."""
+        try:
+            told: bool | None = self._facts.isOrderToAct(focus).value
+        except Exception:  # the rule says so, and says it of itself (F50)
+            return None
+        return told
+
+    def asked(self, rule: Rule, focus: Snapshot) -> bool | None:
+        """Whether a task, open or closed, is of a rule and focus or of the need that it speaks of.
+
+        None where only the text of the need can tell.
+        """
         if not self._needs:
             return False
         ready = _prepared(rule)
         ref = focus.ref
-        if ready.by_ref:
-            return ready.prefix + ref in self._needs or (rule.id, ref) in self._own
         if (rule.id, ref) in self._own:
             return True
+        if ready.by_ref:
+            return ready.prefix + ref in self._needs
         held = self._concerned.get(rule.id)
         if held is None:
             held = self._concerned[rule.id] = any(need.startswith(ready.prefix) for need in self._needs)
-        return held and (not ready.by_order or self._names_visit(ready.prefix, ref))
+        return None if held and (not ready.by_order or self._names_visit(ready.prefix, ref)) else False
+
+    def need(self, rule: Rule, focus: Snapshot) -> str:
+        """The text of a need that ends with its focus; "" where it has to be worked out."""
+        ready = _prepared(rule)
+        return ready.prefix + focus.ref if ready.by_ref else ""
 
     def _names_visit(self, prefix: str, ref: str) -> bool:
         """Whether a task's need names a visit, or an order that it belongs to; rules that share a need ask alike."""
@@ -299,16 +329,13 @@ class Screens:
         return held
 
     def is_asked(self, rule: Rule, focus: Snapshot, need: Callable[[], str | None]) -> bool:
-        """Whether a task, open or closed, is of this rule and focus or of the need that it speaks of.
+        """As :meth:`asked`, with the text of the need where that has to tell.
 
         Rules that see one need write it alike: its text is worked out once a focus.
         """
-        if not self.concerns(rule, focus):
-            return False
-        if (rule.id, focus.ref) in self._own:
-            return True
-        if _prepared(rule).by_ref:
-            return True  # the concern itself was about this very text
+        told = self.asked(rule, focus)
+        if told is not None:
+            return told
         key = (rule.need.text, focus.ref)
         if key not in self._texts:
             self._texts[key] = need()

@@ -361,6 +361,7 @@ class Deciding:
         if task.status is TaskStatus.ON_HOLD or task.due is None or face.due is None:
             return
         due = []
+        from_due = task.due.isoformat()[:16]  # to the minute: where the due date moves, the steps begin anew
         for step in face.steps:
             moved = step.by is not None and "due" in task.mine  # a business day counts from her date anew
             at = (
@@ -368,7 +369,7 @@ class Deciding:
                 if moved and step.by
                 else task.due + (step.at - face.due)
             )
-            name = f"{step.id}@{task.due:%Y-%m-%dT%H:%M}"
+            name = f"{step.id}@{from_due}"
             if name in task.steps:
                 continue
             if at <= self.now:

@@ -122,10 +122,12 @@ def need_key(source_key: str, need: str, participant: str) -> str:
 
 def _combined(text: str, participant: str, findings: list[Finding], now: datetime) -> Need:
     judged = [(judge(finding, now), finding) for finding in findings]
-    said = {verdict for verdict, _ in judged}
-    verdict = next(v for v in _ORDER if v in said)
+    verdict, face = judged[0]
+    if len(judged) > 1:
+        said = {verdict for verdict, _ in judged}
+        verdict = next(v for v in _ORDER if v in said)
+        speaking = [f for v, f in judged if v is verdict]
+        face = min(speaking, key=lambda f: (f.rule.rank, f.rule.id, f.focus))
     if not text and verdict is Verdict.OPEN:
         verdict = Verdict.UNKNOWN  # a need without identity opens nothing
-    speaking = [f for v, f in judged if v is verdict] or findings
-    face = min(speaking, key=lambda f: (f.rule.rank, f.rule.id, f.focus))
     return Need(text, participant, verdict, face, tuple(findings))

@@ -16,7 +16,10 @@ from adapter.ledger.fold import fold
 from adapter.mapping.calendar import calendar_of
 from adapter.mapping.evaluate import evaluate, judge_for_look
 from adapter.mapping.finding import Finding, Tri
+from adapter.mapping.moments import instant_of
+from adapter.mapping.scope import Freshness, Scope, Seen
 from adapter.mapping.screens import Screens
+from adapter.mapping.template import Filled, canonical
 from adapter.model import Chart, Known, Snapshot, SnapshotState, SourceFacts, Task, TaskStatus
 from adapter.reconcile.changes import Deciding, Decision
 from adapter.reconcile.needs import needs_of
@@ -234,6 +237,59 @@ def test_what_is_passed_over_is_no_or_too_old(found: list[Any], known: dict[str,
                 assert full.when is Tri.NO or _is_too_old(full)
 
 
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(bodies, knowledge)
+def test_what_the_focus_alone_says_is_what_the_expressions_say(
+    found: list[Any], known: dict[str, int]
+) -> None:
+    """Need, onset and ``applies``, where a look reads them off the focus."""
+    facts = Facts(chart_of(found, known, (), NOW), NO_BASES, shipped().codebook)
+    screens = Screens(facts)
+    for rule in shipped().rules:
+        for focus in facts.focuses(rule.resource):
+            scope = Scope(rule, focus, facts, screens.calendar, Freshness(focus, NOW), Seen())
+            if need := screens.need(rule, focus):
+                assert canonical(rule.need, scope.first, NO_BASES) == Filled(need)
+            onset = screens.onset(rule, focus)
+            if onset is not None and rule.onset is not None:
+                said = scope.first(rule.onset)
+                assert instant_of(said, scope) == onset
+                assert not said.gaps
+            whole = scope.verdict(rule.applies)
+            assert screens.applies(rule, focus, lambda told=whole: told) == whole
+
+
+def test_needs_and_onsets_of_orders_are_read_off_the_focus() -> None:
+    """Else the test above compares nothing."""
+    held = {**_ORDER, "id": "a"}
+    facts = Facts(chart_of([held], {}, (), NOW), NO_BASES, shipped().codebook)
+    screens, focus = Screens(facts), facts.focuses("ServiceRequest")[0]
+    rules = [rule for rule in shipped().rules if rule.resource == "ServiceRequest"]
+    assert [screens.need(rule, focus) for rule in rules if rule.id == "schedule-referral"] == [
+        "visit-for:ServiceRequest/a"
+    ]
+    assert any(screens.onset(rule, focus) for rule in rules)
+
+
+def test_an_order_that_cannot_be_told_fails_its_own_rules_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def trips(_facts: Facts, _order: Snapshot) -> Any:
+        raise TypeError("odd data")
+
+    monkeypatch.setattr(Facts, "isOrderToAct", trips)
+    chart = chart_of([{**_ORDER, "id": "a"}], {}, (), NOW)
+    seen = look(chart, shipped(), _nothing, NO_BASES)
+    assert {error.partition(":")[0] for error in seen.errors} >= {"referral/schedule-referral"}
+
+
+_ORDER = {
+    "resourceType": "ServiceRequest",
+    "status": "active",
+    "intent": "order",
+    "category": [{"coding": [{"system": SNOMED, "code": KINDS[0]}]}],
+    "code": {"text": "A test"},
+    "subject": {"reference": PATIENT},
+    "authoredOn": at(-10),
+}
 SAYS = ("covered", "excluded", "conditional", "authorization-needed", "authorization-satisfied")
 
 
