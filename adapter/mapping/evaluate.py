@@ -53,12 +53,13 @@ def judge_for_look(
     """As :func:`evaluate`, for a look: None where nothing can follow from the finding.
 
     Nothing follows where no task hangs on it and it is a *no*, is done already, or is older than go-live or
-    ``max_age``: neither evidence nor words are wanted then. ``screens`` are those of the same chart.
+    ``max_age``: neither evidence nor words are wanted then. But an order on hold that still asks holds back what
+    others say of its need. ``screens`` are those of the same chart.
     """
     if focus.state is SnapshotState.QUARANTINED or _is_cut(rule, focus, facts):
         return _unreadable(rule, focus)
     asked = screens.asked(rule, focus)
-    if asked is False and screens.is_too_old(rule, focus):
+    if asked is False and not _is_on_hold(focus) and screens.is_too_old(rule, focus):
         return None
     refused = asked is not True and screens.refuses(rule, focus)
     if refused and asked is False:
@@ -68,6 +69,10 @@ def judge_for_look(
         return evaluation.acting(refused=refused)
     finally:
         evaluation.scope.close()
+
+
+def _is_on_hold(focus: Snapshot) -> bool:
+    return focus.type == "ServiceRequest" and focus.body.get("status") == "on-hold"
 
 
 def _is_cut(rule: Rule, focus: Snapshot, facts: Facts) -> bool:
@@ -131,7 +136,7 @@ class _Evaluation:
         self.facts = facts
         self.now = now
         self.calendar: Calendar = screens.calendar
-        self.on_hold = focus.type == "ServiceRequest" and focus.body.get("status") == "on-hold"
+        self.on_hold = _is_on_hold(focus)
         self.focus = _as_judged(focus, self.on_hold)
         self.max_age = screens.max_age
         self.seen = Seen()
@@ -151,13 +156,14 @@ class _Evaluation:
         """The judgement as far as a look acts on it; ``refused`` where the screen has said no already."""
         if refused and not self._is_asked():
             return self._idle(_NO, _NO)
-        if self._asked is not True and self._too_old_to_open() and not self._is_asked():
+        counts = self.on_hold  # whatever comes of it, it holds its need back
+        if self._asked is not True and not counts and self._too_old_to_open() and not self._is_asked():
             return self._idle(_UNKNOWN, _UNKNOWN)  # whatever they say, nothing opens, and nothing stands
         applies, when = self._when(self.scope)
         if when.tri is Tri.NO and not self._is_asked():
             return self._idle(applies, when)
         satisfied = self._satisfied(self.scope)
-        if satisfied.tri is Tri.YES and not self._is_asked():
+        if satisfied.tri is Tri.YES and not counts and not self._is_asked():
             return self._idle(applies, when)  # it was done before it became a task
         return self._judged(applies, when, satisfied)
 

@@ -7,7 +7,7 @@ and a *no* that no task waits for changes nothing. A look asks here first. What 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -25,7 +25,7 @@ from adapter.mapping.rules import Rule
 from adapter.mapping.scope import SPECS, Freshness, as_list, stale
 from adapter.mapping.template import Hole
 from adapter.mapping.values import ALWAYS, NEVER, NO_TYPES, Verdict
-from adapter.model import Snapshot, SnapshotState, SourceFacts
+from adapter.model import Snapshot, SnapshotState, SourceFacts, Task
 from adapter.once import once
 
 # Functions of the engine that look at nothing but the focus's own elements, and settings.
@@ -149,11 +149,16 @@ def _onset_of_fact(rule: Rule) -> tuple[str, str] | None:
 class Screens:
     """The screens of one chart's rules, what its tasks concern, and what its rules share."""
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: Facts, rules: Mapping[str, Rule] | None = None) -> None:
+        """``rules`` are those that the source uses, by id; without them every task may be about anything."""
         chart = facts.chart
         self._facts = facts
-        self._needs = {task.need for task in facts.chart.tasks}
-        self._own = {(task.rule, task.focus) for task in facts.chart.tasks}
+        self._own = {(task.rule, task.focus) for task in chart.tasks}
+        self._needs = {task.need for task in chart.tasks}
+        self._tells_more = rules is None and bool(chart.tasks)
+        if rules is not None:
+            for task in chart.tasks:
+                self._learn_need(task, rules.get(task.rule))
         self._concerned: dict[str, bool] = {}
         self._visits: dict[tuple[str, str], bool] = {}
         self._runs: dict[str, Run] = {}
@@ -164,6 +169,21 @@ class Screens:
         self.calendar: Calendar = calendar_of(chart.source)
         self.ages: Ages = ages_of(chart.source, chart.now)
         self.max_age = timedelta(seconds=chart.source.evidence_max_age_s)
+
+    def _learn_need(self, task: Task, rule: Rule | None) -> None:
+        """Take in the need of a task as its rule words it now: a link or an edited rule may have changed it since.
+
+        What another focus says of the need by its new text is said of the task, too (pitfall 5).
+        """
+        if rule is None:
+            return
+        ready = _prepared(rule)
+        if not ready.names_ref:
+            self._tells_more = True
+            return
+        self._needs.add(ready.prefix + task.focus)
+        if ready.by_order:
+            self._needs.update([ready.prefix + order for order in self._facts.links.orders_of(task.focus)])
 
     def worth(self, rules: tuple[Rule, ...], focus: Snapshot) -> Sequence[Rule]:
         """The rules that have to judge a focus: those that do not refuse its status, and those with a task on it."""
@@ -176,6 +196,8 @@ class Screens:
         left, spoken_of_by_ref = held
         if not self._needs or len(left) == len(rules):
             return left
+        if self._tells_more:
+            return rules
         if spoken_of_by_ref and focus.ref not in self._refs:
             orders = self._facts.links.orders_of(focus.ref) if focus.type == "Appointment" else ()
             if self._refs.isdisjoint(orders):
@@ -305,7 +327,7 @@ class Screens:
             return False
         ready = _prepared(rule)
         ref = focus.ref
-        if (rule.id, ref) in self._own:
+        if (rule.id, ref) in self._own or self._tells_more:
             return True
         if ready.by_ref:
             return ready.prefix + ref in self._needs

@@ -96,7 +96,7 @@ def look(chart: Chart, edition: Edition, read_back: ReadBackOf, bases: Bases) ->
     """The pure look at one person: facts, findings, needs, changes."""
     rules = _rules_of(edition, chart.source)
     facts = _facts(edition, chart, bases)
-    screens = Screens(facts)
+    screens = Screens(facts, rules.by_id)
     cut = bool(chart.source.lacks)  # what was kept without an element has to be told as unreadable
     findings = [
         finding
@@ -161,11 +161,12 @@ _UNREAD = Known()
 
 @dataclass(frozen=True, slots=True)
 class _Rules:
-    """The rules of one source: by the type of their focus, the types that no poll brings, and all known ids."""
+    """The rules of one source: by the type of their focus and by id, the types that no poll brings, all known ids."""
 
     edition: Edition
     source: SourceFacts
     by_type: Mapping[str, tuple[Rule, ...]]
+    by_id: Mapping[str, Rule]
     unpolled: frozenset[str]
     ids: frozenset[str]
     _horizons: dict[datetime, Horizon | None] = field(default_factory=dict)
@@ -195,6 +196,7 @@ def _rules_of(edition: Edition, source: SourceFacts) -> _Rules:
         edition,
         source,
         {type: tuple(rules) for type, rules in by_type.items()},
+        {rule.id: rule for rules in by_type.values() for rule in rules},
         frozenset(by_type) - set(POLLED),
         frozenset(rule.id for rule in edition.rules),
     )

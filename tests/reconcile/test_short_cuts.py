@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,6 +18,7 @@ from adapter.mapping.calendar import calendar_of
 from adapter.mapping.evaluate import evaluate, judge_for_look
 from adapter.mapping.finding import Finding, Tri
 from adapter.mapping.moments import instant_of
+from adapter.mapping.rules import Rule
 from adapter.mapping.scope import Freshness, Scope, Seen
 from adapter.mapping.screens import Screens
 from adapter.mapping.template import Filled, canonical
@@ -33,6 +35,7 @@ POLLED = ("ServiceRequest", "Appointment", "CoverageEligibilityResponse")
 EVIDENCE = ("Encounter", "DiagnosticReport", "DocumentReference", "Coverage")
 SNOMED = "http://snomed.info/sct"
 KINDS = ("3457005", "363679005", "108252007", "387713003", "nonsense")
+RULES = {rule.id: rule for rule in shipped().rules}
 
 days = st.integers(-700, 60)
 ids = st.sampled_from("abc")
@@ -197,10 +200,44 @@ def tasks_after(decision: Decision, before: tuple[Task, ...]) -> tuple[Task, ...
     return tuple(rows[id] for id in sorted(rows))
 
 
+def _based(*orders: str) -> dict[str, Any]:
+    return {"basedOn": [{"reference": f"ServiceRequest/{order}"} for order in orders]}
+
+
+# What becomes of a resource on which a task stands already.
+moves = st.lists(
+    st.tuples(
+        st.integers(0, 8),
+        st.sampled_from(
+            (
+                {"status": "active"},
+                {"status": "completed"},
+                {"status": "cancelled"},
+                {"status": "noshow"},
+                {"status": "fulfilled"},
+                {"status": "booked"},
+                {"category": [{"coding": [{"system": SNOMED, "code": KINDS[2]}]}]},
+                {"created": at(-20), "start": None},
+                _based("a"),
+                _based("b"),
+                _based("a", "b"),
+                {"basedOn": None},
+            )
+        ),
+    ),
+    max_size=6,
+)
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(bodies, bodies, knowledge, st.integers(0, 20), st.booleans())
+@given(bodies, moves, bodies, knowledge, st.integers(0, 20), st.booleans())
 def test_a_look_decides_as_one_without_short_cuts(
-    first: list[Any], then: list[Any], known: dict[str, int], days_on: int, finished: bool
+    first: list[Any],
+    moved: list[tuple[int, dict[str, Any]]],
+    then: list[Any],
+    known: dict[str, int],
+    days_on: int,
+    finished: bool,
 ) -> None:
     seen = look(chart_of(first, dict.fromkeys(known, 2), (), NOW), shipped(), _nothing, NO_BASES)
     tasks = tasks_after(seen.decision, ())
@@ -209,7 +246,12 @@ def test_a_look_decides_as_one_without_short_cuts(
             replace(tasks[0], status=TaskStatus.COMPLETED, closed_by="person", closed_at=NOW),
             *tasks[1:],
         )
-    for held, now in ((first, NOW), (then, NOW + timedelta(days=days_on))):
+    edited = [dict(body) for body in first]
+    for place, change in moved if edited else ():
+        edited[place % len(edited)].update(change)
+    edited = [{name: value for name, value in body.items() if value is not None} for body in edited]
+    later = NOW + timedelta(days=days_on)
+    for held, now in ((first, NOW), (then, later), (edited, NOW), (edited, later)):
         chart = chart_of(held, known, tasks, now)
         short, full = look(chart, shipped(), _nothing, NO_BASES).decision, whole(chart)
         assert short.events == full.events
@@ -227,7 +269,7 @@ def _nothing(_task: Task, _chart: Chart) -> tuple[()]:
 def test_what_is_passed_over_is_no_or_too_old(found: list[Any], known: dict[str, int]) -> None:
     chart = chart_of(found, known, (), NOW)
     facts = Facts(chart, NO_BASES, shipped().codebook)
-    screens = Screens(facts)
+    screens = Screens(facts, RULES)
     for rule in shipped().rules:
         for focus in facts.focuses(rule.resource):
             full = evaluate(rule, focus, facts, now=NOW)
@@ -244,7 +286,7 @@ def test_what_the_focus_alone_says_is_what_the_expressions_say(
 ) -> None:
     """Need, onset and ``applies``, where a look reads them off the focus."""
     facts = Facts(chart_of(found, known, (), NOW), NO_BASES, shipped().codebook)
-    screens = Screens(facts)
+    screens = Screens(facts, RULES)
     for rule in shipped().rules:
         for focus in facts.focuses(rule.resource):
             scope = Scope(rule, focus, facts, screens.calendar, Freshness(focus, NOW), Seen())
@@ -263,7 +305,7 @@ def test_needs_and_onsets_of_orders_are_read_off_the_focus() -> None:
     """Else the test above compares nothing."""
     held = {**_ORDER, "id": "a"}
     facts = Facts(chart_of([held], {}, (), NOW), NO_BASES, shipped().codebook)
-    screens, focus = Screens(facts), facts.focuses("ServiceRequest")[0]
+    screens, focus = Screens(facts, RULES), facts.focuses("ServiceRequest")[0]
     rules = [rule for rule in shipped().rules if rule.resource == "ServiceRequest"]
     assert [screens.need(rule, focus) for rule in rules if rule.id == "schedule-referral"] == [
         "visit-for:ServiceRequest/a"
@@ -349,6 +391,116 @@ def _order(id: str, **more: Any) -> dict[str, Any]:
     }
 
 
+def test_a_task_whose_need_is_renamed_by_a_link_is_not_withdrawn_while_another_rule_is_unsure() -> None:
+    """Confirm a visit; it gets its order and is cancelled by the clinic: whether another one stands is not known."""
+    asked = _visit("b", "proposed", at(9), created=at(-20))
+    opened = look(
+        chart_of([asked], dict.fromkeys((*POLLED, *EVIDENCE), 2), (), NOW + timedelta(days=5)),
+        shipped(),
+        _nothing,
+        NO_BASES,
+    )
+    tasks = tasks_after(opened.decision, ())
+    assert [(task.rule, task.need) for task in tasks] == [("confirm-visit", "visit-for:Appointment/b")]
+    reason = {"coding": [{"system": CANCELLED, "code": "prov"}]}
+    fallen = {**asked, "status": "cancelled", "cancelationReason": reason, "start": None, **_based("a")}
+    laboratory = _order("a", category=[{"coding": [{"system": SNOMED, "code": KINDS[2]}]}])
+    held = [laboratory, {name: value for name, value in fallen.items() if value is not None}]
+    chart = chart_of(held, dict.fromkeys((*POLLED, *EVIDENCE), 0), tasks, NOW)
+    assert look(chart, shipped(), _nothing, NO_BASES).decision.events == ()
+    known = chart_of(held, dict.fromkeys((*POLLED, *EVIDENCE), 2), tasks, NOW)
+    assert [event.kind.value for event in look(known, shipped(), _nothing, NO_BASES).decision.events] != []
+
+
+@pytest.mark.parametrize("status", ["on-hold", "active"])
+@pytest.mark.parametrize("authored", [-9, -300])
+def test_nobody_is_called_about_a_visit_whose_order_is_on_hold(status: str, authored: int) -> None:
+    """Not though the order itself is old, or was done by a stay, and so asks for nothing more."""
+    stay = {
+        "resourceType": "Encounter",
+        "id": "a",
+        "status": "finished",
+        "class": {"code": "AMB"},
+        "subject": {"reference": PATIENT},
+        "period": {"start": at(-14), "end": at(-14)},
+        **_based("a"),
+    }
+    fallen = _visit("a", "cancelled", at(-4), created=at(-24), **_based("a"))
+    reason = {"cancelationReason": {"coding": [{"system": CANCELLED, "code": "prov"}]}}
+    held = [_order("a", status=status, authoredOn=at(authored)), {**fallen, **reason}]
+    known = dict.fromkeys((*POLLED, *EVIDENCE), 3)
+    for more in ([], [stay]):
+        chart = chart_of([*held, *more], known, (), NOW + timedelta(days=2))
+        opened = [e.set["rule"] for e in look(chart, shipped(), _nothing, NO_BASES).decision.events]
+        assert ("rebook-visit" in opened) is (status == "active")
+
+
+def test_a_task_asks_by_the_need_as_its_rule_words_it_now() -> None:
+    schedule, result = RULES["schedule-referral"], RULES["obtain-result"]
+    task = _task(schedule, "ServiceRequest/a", "visit-for:ServiceRequest/a")
+    facts = Facts(chart_of([_order("a")], {}, (task,), NOW), NO_BASES, shipped().codebook)
+    focus = facts.focuses("ServiceRequest")[0]
+    assert Screens(facts, RULES).asked(result, focus) is False
+    edited = dataclasses.replace(schedule, need=result.need)
+    assert Screens(facts, {**RULES, schedule.id: edited}).asked(result, focus) is True
+    worded = dataclasses.replace(schedule, need=schedule.title)
+    assert Screens(facts, {**RULES, schedule.id: worded}).asked(result, focus) is True
+    assert Screens(facts).asked(result, focus) is True
+    gone = [_order("a", status="revoked"), _order("b", status="revoked")]
+    over = Facts(chart_of(gone, {}, (task,), NOW), NO_BASES, shipped().codebook)
+    own, (focus, other) = (schedule, result), over.focuses("ServiceRequest")
+    assert list(Screens(over, RULES).worth(own, focus)) == [schedule]
+    assert list(Screens(over, {**RULES, schedule.id: edited}).worth(own, focus)) == [schedule, result]
+    assert list(Screens(over, RULES).worth(own, other)) == []
+    assert list(Screens(over, {**RULES, schedule.id: worded}).worth(own, other)) == [schedule, result]
+
+
+def _task(rule: Rule, focus: str, need: str) -> Task:
+    return Task(
+        id="b-k-1",
+        source="s",
+        patient=PATIENT,
+        key="k",
+        generation=1,
+        mapping=rule.mapping,
+        mapping_version=1,
+        rule=rule.id,
+        code=rule.code,
+        need=need,
+        focus=focus,
+        opened_at=NOW - timedelta(days=4),
+        opens=NOW - timedelta(days=4),
+    )
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_what_another_visit_of_the_order_says_of_its_task_is_told(asked: bool) -> None:
+    """Done already, so nothing opens: but where a task stands on the order by another visit, it is what closes it."""
+    rebook = RULES["rebook-visit"]
+    of_order = {"basedOn": [{"reference": "ServiceRequest/a"}]}
+    missed = _visit("b", "noshow", at(-5), created=at(-30), **of_order)
+    later = _visit("c", "booked", at(9), created=at(-1), **of_order)
+    need = "visit-for:ServiceRequest/a" if asked else "visit-for:ServiceRequest/b"
+    task = _task(rebook, "Appointment/gone", need)
+    known = dict.fromkeys((*POLLED, *EVIDENCE), 2)
+    facts = Facts(chart_of([_order("a"), missed, later], known, (task,), NOW), NO_BASES, shipped().codebook)
+    focus = next(found for found in facts.focuses("Appointment") if found.id == "b")
+    found = judge_for_look(rebook, focus, facts, now=NOW, screens=Screens(facts, RULES))
+    assert (found is not None) is asked
+    assert found is None or found.satisfied is Tri.YES
+
+
+def _visit(id: str, status: str, start: str, **more: Any) -> dict[str, Any]:
+    return {
+        "resourceType": "Appointment",
+        "id": id,
+        "status": status,
+        "start": start,
+        "participant": [{"actor": {"reference": PATIENT}, "status": "accepted"}],
+        **more,
+    }
+
+
 def test_an_urgent_order_is_not_too_old_because_a_routine_one_was_judged_before() -> None:
     """Before go-live a routine order counts for thirty days, an urgent one for ninety: each by its own priority."""
     routine = _order("a", authoredOn=at(-60))
@@ -371,7 +523,7 @@ def test_what_a_source_calls_unconfirmed_is_judged_there() -> None:
     for own, expected in ((chart.source, []), (source, ["confirm-visit"])):
         here = replace(chart, source=own)
         focus = here.snapshots["Appointment/v"]
-        screens = Screens(Facts(here, NO_BASES, shipped().codebook))
+        screens = Screens(Facts(here, NO_BASES, shipped().codebook), RULES)
         assert [rule.id for rule in screens.worth(shipped().rules_for("Appointment"), focus)] == expected
         events = look(here, shipped(), _nothing, NO_BASES).decision.events
         assert [event.set["rule"] for event in events] == expected
@@ -380,7 +532,7 @@ def test_what_a_source_calls_unconfirmed_is_judged_there() -> None:
 @pytest.mark.parametrize(("known", "refused"), [(2, True), (1, False), (0, False)])
 def test_a_missing_fact_refuses_only_where_its_absence_is_known(known: int, refused: bool) -> None:
     chart = chart_of([_order("a", authoredOn=at(-10))], dict.fromkeys((*POLLED, *EVIDENCE), known), (), NOW)
-    screens = Screens(Facts(chart, NO_BASES, shipped().codebook))
+    screens = Screens(Facts(chart, NO_BASES, shipped().codebook), RULES)
     focus = chart.snapshots["ServiceRequest/a"]
     for id in ("obtain-result", "review-exclusion", "obtain-authorization"):
         rule = shipped().rule(id)
@@ -401,7 +553,7 @@ def test_a_visit_that_fell_through_long_ago_is_too_old_at_a_glance() -> None:
     assert rule is not None
     for body, certain in ((visit, True), ({**visit, "start": None, "startDate": at(-90)}, False)):
         chart = chart_of([body], dict.fromkeys((*POLLED, *EVIDENCE), 2), (), NOW)
-        screens = Screens(Facts(chart, NO_BASES, shipped().codebook))
+        screens = Screens(Facts(chart, NO_BASES, shipped().codebook), RULES)
         assert screens.is_too_old(rule, chart.snapshots["Appointment/v"]) is certain
 
 
@@ -415,7 +567,7 @@ def test_an_order_that_is_over_is_refused_without_a_fact(status: str) -> None:
         "subject": {"reference": PATIENT},
     }
     chart = chart_of([body], {}, (), NOW)
-    screens = Screens(Facts(chart, NO_BASES, shipped().codebook))
+    screens = Screens(Facts(chart, NO_BASES, shipped().codebook), RULES)
     rule = shipped().rule("schedule-referral")
     assert rule is not None
     assert screens.refuses(rule, chart.snapshots["ServiceRequest/a"])
@@ -431,7 +583,7 @@ def test_a_status_that_is_judged_otherwise_takes_the_whole_way(status: Any) -> N
         "subject": {"reference": PATIENT},
     }
     chart = chart_of([{k: v for k, v in body.items() if v is not None}], {}, (), NOW)
-    screens = Screens(Facts(chart, NO_BASES, shipped().codebook))
+    screens = Screens(Facts(chart, NO_BASES, shipped().codebook), RULES)
     rule = shipped().rule("schedule-referral")
     assert rule is not None
     focus = chart.snapshots["ServiceRequest/a"]
