@@ -53,8 +53,8 @@ def judge_for_look(
     """As :func:`evaluate`, for a look: None where nothing can follow from the finding.
 
     Nothing follows where no task hangs on it and it is a *no*, is done already, or is older than go-live or
-    ``max_age``: neither evidence nor words are wanted then. But an order on hold that still asks holds back what
-    others say of its need. ``screens`` are those of the same chart.
+    ``max_age``: neither evidence nor words are wanted then. But an order on hold holds back what others say of its
+    need, whatever it says itself. ``screens`` are those of the same chart.
     """
     if focus.state is SnapshotState.QUARANTINED or _is_cut(rule, focus, facts):
         return _unreadable(rule, focus)
@@ -148,28 +148,31 @@ class _Evaluation:
     def finding(self) -> Finding:
         """The whole judgement."""
         applies, when = self._when(self.scope)
-        if when.tri is Tri.NO and not self._is_asked():
+        if when.tri is Tri.NO and not self._speaks():
             return self._bare(applies, when)
         return self._judged(applies, when, self._satisfied(self.scope))
 
     def acting(self, *, refused: bool) -> Finding | None:
         """The judgement as far as a look acts on it; ``refused`` where the screen has said no already."""
-        if refused and not self._is_asked():
+        if refused and not self._speaks():
             return self._idle(_NO, _NO)
-        counts = self.on_hold  # whatever comes of it, it holds its need back
-        if self._asked is not True and not counts and self._too_old_to_open() and not self._is_asked():
+        if self._asked is not True and self._too_old_to_open() and not self._speaks():
             return self._idle(_UNKNOWN, _UNKNOWN)  # whatever they say, nothing opens, and nothing stands
         applies, when = self._when(self.scope)
-        if when.tri is Tri.NO and not self._is_asked():
+        if when.tri is Tri.NO and not self._speaks():
             return self._idle(applies, when)
         satisfied = self._satisfied(self.scope)
-        if satisfied.tri is Tri.YES and not counts and not self._is_asked():
+        if satisfied.tri is Tri.YES and not self._speaks():
             return self._idle(applies, when)  # it was done before it became a task
         return self._judged(applies, when, satisfied)
 
     def _idle(self, applies: Verdict, when: Verdict) -> Finding | None:
         """What nobody waits for: told only where it failed, or may be another by time alone."""
         return self._bare(applies, when) if self.seen.errors or self.seen.looks else None
+
+    def _speaks(self) -> bool:
+        """Whether anything hangs on the finding, even if it opens nothing: a task, or what an order on hold holds."""
+        return self.on_hold or self._is_asked()
 
     def _is_asked(self) -> bool:
         """Whether a task, open or closed, is of this rule and focus or of the need that it speaks of."""

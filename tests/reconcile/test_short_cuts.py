@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -140,6 +140,7 @@ def stays(draw: st.DrawFn) -> dict[str, Any]:
 
 
 bodies = st.lists(st.one_of(orders(), visits(), answers(), stays()), max_size=9)
+ALL_KNOWN = dict.fromkeys((*POLLED, *EVIDENCE), 2)
 knowledge = st.fixed_dictionaries({type: st.integers(0, 3) for type in (*POLLED, *EVIDENCE)})
 
 
@@ -246,18 +247,41 @@ def test_a_look_decides_as_one_without_short_cuts(
             replace(tasks[0], status=TaskStatus.COMPLETED, closed_by="person", closed_at=NOW),
             *tasks[1:],
         )
-    edited = [dict(body) for body in first]
-    for place, change in moved if edited else ():
-        edited[place % len(edited)].update(change)
-    edited = [{name: value for name, value in body.items() if value is not None} for body in edited]
-    later = NOW + timedelta(days=days_on)
-    for held, now in ((first, NOW), (then, later), (edited, NOW), (edited, later)):
+    after, later = edited(first, moved), NOW + timedelta(days=days_on)
+    for held, now in ((first, NOW), (then, later), (after, NOW), (after, later)):
         chart = chart_of(held, known, tasks, now)
         short, full = look(chart, shipped(), _nothing, NO_BASES).decision, whole(chart)
         assert short.events == full.events
         assert short.words == full.words
         assert short.wants == full.wants
         assert short.plans == full.plans
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(bodies, moves, st.one_of(st.just(ALL_KNOWN), knowledge), st.integers(0, 20 * 24), st.integers(0, 99))
+def test_between_a_look_and_the_next_one_nothing_is_to_be_done(
+    first: list[Any], moved: list[tuple[int, dict[str, Any]]], known: dict[str, int], hours: int, share: int
+) -> None:
+    """Whoever is not looked at by news is by time: at the first moment at which that changes anything."""
+    opened = look(chart_of(first, dict.fromkeys(known, 2), (), NOW), shipped(), _nothing, NO_BASES)
+    now = NOW + timedelta(hours=hours)
+    held = edited(first, moved)
+    chart = chart_of(held, known, tasks_after(opened.decision, ()), now)
+    decision = look(chart, shipped(), _nothing, NO_BASES).decision
+    assume(not decision.missing)  # what is read for it brings the next look
+    tasks = tasks_after(decision, chart.tasks)
+    span = (decision.next_look or now + timedelta(days=60)) - now
+    between = now + span * share / 100
+    later = chart_of(held, known, tasks, between)
+    assert whole(later).events == (), (between, decision.next_look)
+
+
+def edited(first: list[Any], moved: list[tuple[int, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The resources as they are after what became of them."""
+    found = [dict(body) for body in first]
+    for place, change in moved if found else ():
+        found[place % len(found)].update(change)
+    return [{name: value for name, value in body.items() if value is not None} for body in found]
 
 
 def _nothing(_task: Task, _chart: Chart) -> tuple[()]:
@@ -395,7 +419,7 @@ def test_a_task_whose_need_is_renamed_by_a_link_is_not_withdrawn_while_another_r
     """Confirm a visit; it gets its order and is cancelled by the clinic: whether another one stands is not known."""
     asked = _visit("b", "proposed", at(9), created=at(-20))
     opened = look(
-        chart_of([asked], dict.fromkeys((*POLLED, *EVIDENCE), 2), (), NOW + timedelta(days=5)),
+        chart_of([asked], ALL_KNOWN, (), NOW + timedelta(days=5)),
         shipped(),
         _nothing,
         NO_BASES,
@@ -408,7 +432,7 @@ def test_a_task_whose_need_is_renamed_by_a_link_is_not_withdrawn_while_another_r
     held = [laboratory, {name: value for name, value in fallen.items() if value is not None}]
     chart = chart_of(held, dict.fromkeys((*POLLED, *EVIDENCE), 0), tasks, NOW)
     assert look(chart, shipped(), _nothing, NO_BASES).decision.events == ()
-    known = chart_of(held, dict.fromkeys((*POLLED, *EVIDENCE), 2), tasks, NOW)
+    known = chart_of(held, ALL_KNOWN, tasks, NOW)
     assert [event.kind.value for event in look(known, shipped(), _nothing, NO_BASES).decision.events] != []
 
 
@@ -433,6 +457,15 @@ def test_nobody_is_called_about_a_visit_whose_order_is_on_hold(status: str, auth
         chart = chart_of([*held, *more], known, (), NOW + timedelta(days=2))
         opened = [e.set["rule"] for e in look(chart, shipped(), _nothing, NO_BASES).decision.events]
         assert ("rebook-visit" in opened) is (status == "active")
+
+
+@pytest.mark.parametrize("status", ["on-hold", "active"])
+def test_a_plan_on_hold_holds_its_visit_from_the_first_look_on(status: str) -> None:
+    """Its own rules refuse a plan: else the visit's task would open, and be held by the look after."""
+    plan = _order("a", status=status, intent="plan", authoredOn=at(-9))
+    asked = _visit("a", "proposed", at(5), created=at(-1), **_based("a"))
+    opened = look(chart_of([plan, asked], ALL_KNOWN, (), NOW), shipped(), _nothing, NO_BASES).decision
+    assert [e.set["rule"] for e in opened.events] == (["confirm-visit"] if status == "active" else [])
 
 
 def test_a_task_asks_by_the_need_as_its_rule_words_it_now() -> None:
@@ -482,7 +515,7 @@ def test_what_another_visit_of_the_order_says_of_its_task_is_told(asked: bool) -
     later = _visit("c", "booked", at(9), created=at(-1), **of_order)
     need = "visit-for:ServiceRequest/a" if asked else "visit-for:ServiceRequest/b"
     task = _task(rebook, "Appointment/gone", need)
-    known = dict.fromkeys((*POLLED, *EVIDENCE), 2)
+    known = ALL_KNOWN
     facts = Facts(chart_of([_order("a"), missed, later], known, (task,), NOW), NO_BASES, shipped().codebook)
     focus = next(found for found in facts.focuses("Appointment") if found.id == "b")
     found = judge_for_look(rebook, focus, facts, now=NOW, screens=Screens(facts, RULES))
@@ -505,7 +538,7 @@ def test_an_urgent_order_is_not_too_old_because_a_routine_one_was_judged_before(
     """Before go-live a routine order counts for thirty days, an urgent one for ninety: each by its own priority."""
     routine = _order("a", authoredOn=at(-60))
     urgent = _order("b", authoredOn=at(-60), priority="urgent")
-    chart = chart_of([routine, urgent], dict.fromkeys((*POLLED, *EVIDENCE), 2), (), NOW)
+    chart = chart_of([routine, urgent], ALL_KNOWN, (), NOW)
     seen = look(chart, shipped(), _nothing, NO_BASES)
     assert [event.set["focus"] for event in seen.decision.events] == ["ServiceRequest/b"]
 
@@ -518,7 +551,7 @@ def test_what_a_source_calls_unconfirmed_is_judged_there() -> None:
         "start": at(5),
         "participant": [{"actor": {"reference": PATIENT}, "status": "accepted"}],
     }
-    chart = chart_of([visit], dict.fromkeys((*POLLED, *EVIDENCE), 2), (), NOW)
+    chart = chart_of([visit], ALL_KNOWN, (), NOW)
     source = replace(chart.source, parameters={"scheduling": {"unconfirmed": ["pending", "waitlist"]}})
     for own, expected in ((chart.source, []), (source, ["confirm-visit"])):
         here = replace(chart, source=own)
@@ -552,7 +585,7 @@ def test_a_visit_that_fell_through_long_ago_is_too_old_at_a_glance() -> None:
     rule = shipped().rule("rebook-visit")
     assert rule is not None
     for body, certain in ((visit, True), ({**visit, "start": None, "startDate": at(-90)}, False)):
-        chart = chart_of([body], dict.fromkeys((*POLLED, *EVIDENCE), 2), (), NOW)
+        chart = chart_of([body], ALL_KNOWN, (), NOW)
         screens = Screens(Facts(chart, NO_BASES, shipped().codebook), RULES)
         assert screens.is_too_old(rule, chart.snapshots["Appointment/v"]) is certain
 
@@ -604,7 +637,7 @@ def test_a_look_leaves_no_cycle_behind() -> None:
         "subject": {"reference": PATIENT},
         "authoredOn": at(-10),
     }
-    chart = chart_of([body], dict.fromkeys((*POLLED, *EVIDENCE), 2), (), NOW)
+    chart = chart_of([body], ALL_KNOWN, (), NOW)
     look(chart, shipped(), _nothing, NO_BASES)  # what is made once and kept
     gc.collect()
     enabled, _ = gc.isenabled(), gc.disable()
