@@ -121,8 +121,8 @@ def visits(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @st.composite
-def reports(draw: st.DrawFn) -> dict[str, Any]:
-    type = draw(st.sampled_from(("DiagnosticReport", "DocumentReference")))
+def reports(draw: st.DrawFn, type: str = "") -> dict[str, Any]:
+    type = type or draw(st.sampled_from(("DiagnosticReport", "DocumentReference")))
     named = draw(some(st.one_of(to("ServiceRequest"), to("Appointment")), 1))
     stay = {"reference": f"Encounter/{draw(ids)}"}
     here = {"basedOn": named, "encounter": stay} if type == "DiagnosticReport" else {}
