@@ -141,7 +141,7 @@ class Engine:
         source.refresh(mine)
         if options.sweep:
             self._sweep(source, mine, options)
-        people = len(self.ledger.requests(self.settings.name))
+        people = self.ledger.how_many_wait(self.settings.name)
         source.look(report, mine, options.progress, people)
         source.deliver(report, mine, options)
 

@@ -20,6 +20,7 @@ from adapter.ledger.tasks import apply, save_plans, save_words, want
 from adapter.model import EventKind, Request
 
 _Versions = Mapping[str, Mapping[str, int]]  # person → id → row_version
+_NONE: Mapping[str, int] = {}
 
 
 class Looks(Core):
@@ -89,8 +90,8 @@ def _fitting(db: sqlite3.Connection, source: str, results: Sequence[LookResult])
         if (
             gens.get(person) == result.request.gen
             and (edition is None or edition[0] == result.edition)
-            and dict(result.expected) == tasks.get(person, {})
-            and dict(result.plan_versions) == plans.get(person, {})
+            and result.expected == tasks.get(person, _NONE)
+            and result.plan_versions == plans.get(person, _NONE)
             and not opened & taken
         ):
             fitting.append(result)

@@ -266,6 +266,7 @@ DUE_REQUESTS = """
             WHERE p.source = r.source AND p.person = r.person AND p.hold IS NOT NULL)
     ORDER BY r.rank, r.first_gen LIMIT ?"""
 WAITING = "SELECT person FROM requests WHERE source = ? ORDER BY rank, first_gen"
+HOW_MANY_WAIT = "SELECT count(*) FROM requests WHERE source = ?"
 ALL_REQUESTS = "SELECT * FROM requests WHERE source = ? ORDER BY rank, first_gen"
 DUE_LOOKS = "SELECT person FROM next_looks WHERE source = ? AND at <= ? ORDER BY at"
 ANY_DUE_LOOK = "SELECT 1 FROM next_looks WHERE source = ? AND at <= ? LIMIT 1"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from adapter.facts.history import UNKNOWN_TRACE, Trace
 from adapter.fhirjson import loads
@@ -149,8 +151,7 @@ class Stored:
     set_aside: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Struct, frozen=True):
     """One row of what is held of a type, without its content: what a sweep compares."""
 
     ref: str
@@ -212,8 +213,7 @@ class OutboxRow:
     parked: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class LookResult:
+class LookResult(Struct, frozen=True):
     """What one look wants stored, and what it read: it is stored whole or not at all (F14).
 
     ``expected`` and ``plan_versions`` name *every* task and plan of the chart with its row_version: one that
@@ -222,10 +222,10 @@ class LookResult:
     """
 
     request: Request
-    expected: Mapping[str, int] = field(default_factory=dict)
-    plan_versions: Mapping[str, int] = field(default_factory=dict)
+    expected: Mapping[str, int] = {}
+    plan_versions: Mapping[str, int] = {}
     events: tuple[Event, ...] = ()
-    words: Mapping[str, Words] = field(default_factory=dict)
+    words: Mapping[str, Words] = {}
     wants: frozenset[str] = frozenset()
     plans: tuple[Plan, ...] = ()
     next_look: datetime | None = None

@@ -59,6 +59,11 @@ class Requests(Core):
         with self._reading() as db:
             return [row[0] for row in db.execute(queries.WAITING, (source,))]
 
+    def how_many_wait(self, source: str) -> int:
+        """How many wait for a look, back-off included."""
+        with self._reading() as db:
+            return int(db.execute(queries.HOW_MANY_WAIT, (source,)).fetchone()[0])
+
     def requests(self, source: str) -> list[Request]:
         """All requests, those that back off included."""
         with self._reading() as db:
