@@ -232,7 +232,7 @@ INDEX: Mapping[int, Entry] = {
         _DATABASE + "test_a_kill_at_any_statement_leaves_page_and_watermark_together",
         _DATABASE + "test_no_statement_says_replace",
         out=(
-            Edit("ledger/looks.py", "and dict(result.expected) == tasks.get(person, {})", "and True"),
+            Edit("ledger/looks.py", "and result.expected == tasks.get(person, _NONE)", "and True"),
             Edit("ledger/looks.py", "gens.get(person) == result.request.gen", "True"),
         ),
     ),
