@@ -11,6 +11,9 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 Peer = tuple[str, int]
+# Of the loop: a connection that is being accepted when the server stops is made two later, and ends one after. asyncio
+# drops what it accepts for a server that was closed meanwhile, without closing it.
+_ROUNDS = 8
 
 
 class Host:
@@ -106,11 +109,15 @@ class _Server(uvicorn.Server):
             self._loop.call_soon_threadsafe(self._leaving.set)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for listening in sockets or ():
+            asyncio.get_running_loop().remove_reader(listening.fileno())
+        for _ in range(_ROUNDS):
+            for connection in list(self.server_state.connections):
+                if connection.transport is not None:
+                    connection.transport.abort()
+            await asyncio.sleep(0)
         for server in self.servers:
             server.close()
-        for connection in list(self.server_state.connections):
-            if connection.transport is not None:
-                connection.transport.abort()
         for running in list(self.server_state.tasks):
             running.cancel()
         await asyncio.gather(*self.server_state.tasks, return_exceptions=True)
