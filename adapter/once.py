@@ -1,4 +1,4 @@
-"""A property that is worked out once: what a look asks of a chart many times, and a lock of its own would slow down."""
+"""What is worked out once: a property that a look asks of a chart many times, and values that many looks share."""
 
 from __future__ import annotations
 
@@ -6,6 +6,15 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar, overload
 
 _T = TypeVar("_T")
+_K = TypeVar("_K")
+
+
+def remember(held: dict[_K, _T], key: _K, value: _T, most: int) -> _T:
+    """Keep a value that was worked out, and give it back; where ``most`` are held already, all begin anew."""
+    if len(held) >= most:
+        held.clear()
+    held[key] = value
+    return value
 
 
 class once(Generic[_T]):

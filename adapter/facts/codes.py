@@ -23,10 +23,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from adapter.facts.elements import coding_key, codings, objects, text_of
 from adapter.model import Json
+from adapter.once import remember
 
 # Asked in this order: where a category says two things, the first named here wins.
 KIND_SETS: Mapping[str, str] = {
@@ -38,8 +39,6 @@ KIND_SETS: Mapping[str, str] = {
 CANCELLED_SETS: Mapping[str, str] = {"provider": "cancelled-by-provider", "patient": "cancelled-by-patient"}
 IGNORED_SET = "no-order-to-act"  # code status, portable medical orders: active for years, nothing to arrange
 IGNORED = "ignore"
-_K = TypeVar("_K")
-_V = TypeVar("_V")
 OF_VALUESET = "valueset:"
 
 _SNOMED = "http://snomed.info/sct"
@@ -132,10 +131,10 @@ class Codebook:
     def ignored(self, order: Json) -> bool:
         """Whether an order asks for nothing to be arranged: a code status, a portable medical order."""
         for coding in (*codings(order.get("category")), *codings(order.get("code"))):
-            key = text_of(coding.get("system")), text_of(coding.get("code"))
+            key = _system_and_code(coding)
             held = self._ignored.get(key)
             if held is None:
-                held = _remembered(self._ignored, key, self._is_ignored(coding))
+                held = remember(self._ignored, key, self._is_ignored(coding), _MOST_CODES)
             if held:
                 return True
         return False
@@ -174,7 +173,7 @@ class Codebook:
             if not any(found):
                 self._note("benefit-class", category)
             kinds = frozenset(kind for kinds in found if kinds for kind in kinds.split())
-            held = _remembered(self._benefits, keys, kinds)
+            held = remember(self._benefits, keys, kinds, _MOST_CODES)
         return held
 
     def speaks_of(self, category: Any, order: Json, kind: str | None) -> bool:
@@ -198,11 +197,11 @@ class Codebook:
 
     def _coding_kind(self, coding: Json) -> str | None:
         """Value sets first, then maps: remembered, for there are few codes and every order asks."""
-        key = text_of(coding.get("system")), text_of(coding.get("code"))
+        key = _system_and_code(coding)
         held = self._kinds.get(key, _NOT_ASKED)
         if held is _NOT_ASKED:
             kind = self._in_sets(KIND_SETS, coding) or self._mapped("order-kind", coding)
-            held = _remembered(self._kinds, key, kind)
+            held = remember(self._kinds, key, kind, _MOST_CODES)
         return held
 
     def _in_sets(self, sets: Mapping[str, str], coding: Json) -> str | None:
@@ -224,11 +223,8 @@ _NOT_ASKED = "not asked"
 _MOST_CODES = 20_000  # a bound for nonsense: an EHR has some thousand codes of orders
 
 
-def _remembered(held: dict[_K, _V], key: _K, value: _V) -> _V:
-    if len(held) >= _MOST_CODES:
-        held.clear()
-    held[key] = value
-    return value
+def _system_and_code(coding: Json) -> tuple[str, str]:
+    return text_of(coding.get("system")), text_of(coding.get("code"))
 
 
 def unmapped(bodies: Iterable[Json], codebook: Codebook) -> Counter[tuple[str, str]]:

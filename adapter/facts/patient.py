@@ -134,9 +134,7 @@ def _state(
         return "deceased", _NOTHING
     if not survivors:
         return "merge-cycle", _NOTHING
-    if len(held) < len(survivors) or (
-        len(bodies) < len(held) and any(p.state is SnapshotState.QUARANTINED for p in held)
-    ):
+    if len(held) < len(survivors) or any([p.state is SnapshotState.QUARANTINED for p in held]):
         return "unknown", frozenset({"Patient"})
     if not bodies:
         return "deleted", _NOTHING

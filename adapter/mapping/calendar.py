@@ -18,6 +18,7 @@ import holidays
 
 from adapter.mapping.durations import Duration, Unit
 from adapter.model import SourceFacts
+from adapter.once import remember
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _FIRST, _LAST = 1900, 9000  # beyond: a sentinel such as 9999-12-31, taken as it stands
@@ -217,9 +218,7 @@ def _remembered(held: dict[_K, datetime], key: _K, ask: Callable[[], datetime]) 
     """What was worked out before, of the latest few thousand."""
     found = held.get(key)
     if found is None:
-        if len(held) >= _MOST_MOVES:
-            held.clear()
-        found = held[key] = ask()
+        found = remember(held, key, ask(), _MOST_MOVES)
     return found
 
 

@@ -9,12 +9,9 @@ from typing import Any
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from adapter.model import Chart, EventKind
+from adapter.model import EventKind
 from adapter.reconcile.changes import Decision
-from adapter.reconcile.reconciler import look
-from adapter.references import NO_BASES
-from tests.mapping.making import shipped
-from tests.reconcile.test_history import reports
+from tests.reconcile.test_history import decided, reports
 from tests.reconcile.test_short_cuts import (
     ALL_KNOWN,
     KINDS,
@@ -73,10 +70,6 @@ def unknown(draw: st.DrawFn) -> tuple[str, list[dict[str, Any]]]:
     type = draw(st.sampled_from(sorted(TURNS_UP)))
     found = draw(st.lists(TURNS_UP[type], min_size=1, max_size=len(OTHER_IDS)))
     return type, [{**body, "id": id} for body, id in zip(found, OTHER_IDS, strict=False)]
-
-
-def decided(chart: Chart) -> Decision:
-    return look(chart, shipped(), lambda _task, _chart: (), NO_BASES).decision
 
 
 def opened(decision: Decision) -> set[str]:

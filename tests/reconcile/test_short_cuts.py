@@ -327,8 +327,7 @@ def test_what_the_focus_alone_says_is_what_the_expressions_say(
 
 def test_needs_and_onsets_of_orders_are_read_off_the_focus() -> None:
     """Else the test above compares nothing."""
-    held = {**_ORDER, "id": "a"}
-    facts = Facts(chart_of([held], {}, (), NOW), NO_BASES, shipped().codebook)
+    facts = Facts(chart_of([_order("a", authoredOn=at(-10))], {}, (), NOW), NO_BASES, shipped().codebook)
     screens, focus = Screens(facts, RULES), facts.focuses("ServiceRequest")[0]
     rules = [rule for rule in shipped().rules if rule.resource == "ServiceRequest"]
     assert [screens.need(rule, focus) for rule in rules if rule.id == "schedule-referral"] == [
@@ -342,20 +341,11 @@ def test_an_order_that_cannot_be_told_fails_its_own_rules_alone(monkeypatch: pyt
         raise TypeError("odd data")
 
     monkeypatch.setattr(Facts, "isOrderToAct", trips)
-    chart = chart_of([{**_ORDER, "id": "a"}], {}, (), NOW)
+    chart = chart_of([_order("a", authoredOn=at(-10))], {}, (), NOW)
     seen = look(chart, shipped(), _nothing, NO_BASES)
     assert {error.partition(":")[0] for error in seen.errors} >= {"referral/schedule-referral"}
 
 
-_ORDER = {
-    "resourceType": "ServiceRequest",
-    "status": "active",
-    "intent": "order",
-    "category": [{"coding": [{"system": SNOMED, "code": KINDS[0]}]}],
-    "code": {"text": "A test"},
-    "subject": {"reference": PATIENT},
-    "authoredOn": at(-10),
-}
 SAYS = ("covered", "excluded", "conditional", "authorization-needed", "authorization-satisfied")
 
 
@@ -510,13 +500,12 @@ def _task(rule: Rule, focus: str, need: str) -> Task:
 def test_what_another_visit_of_the_order_says_of_its_task_is_told(asked: bool) -> None:
     """Done already, so nothing opens: but where a task stands on the order by another visit, it is what closes it."""
     rebook = RULES["rebook-visit"]
-    of_order = {"basedOn": [{"reference": "ServiceRequest/a"}]}
-    missed = _visit("b", "noshow", at(-5), created=at(-30), **of_order)
-    later = _visit("c", "booked", at(9), created=at(-1), **of_order)
+    missed = _visit("b", "noshow", at(-5), created=at(-30), **_based("a"))
+    later = _visit("c", "booked", at(9), created=at(-1), **_based("a"))
     need = "visit-for:ServiceRequest/a" if asked else "visit-for:ServiceRequest/b"
     task = _task(rebook, "Appointment/gone", need)
-    known = ALL_KNOWN
-    facts = Facts(chart_of([_order("a"), missed, later], known, (task,), NOW), NO_BASES, shipped().codebook)
+    held = [_order("a"), missed, later]
+    facts = Facts(chart_of(held, ALL_KNOWN, (task,), NOW), NO_BASES, shipped().codebook)
     focus = next(found for found in facts.focuses("Appointment") if found.id == "b")
     found = judge_for_look(rebook, focus, facts, now=NOW, screens=Screens(facts, RULES))
     assert (found is not None) is asked
