@@ -8,7 +8,7 @@ well enough: a :class:`Fact` names what it read (``types``), and what is open ab
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 from functools import lru_cache
 from operator import attrgetter
@@ -543,7 +543,9 @@ class Facts:
         start = visits.start_of(focus.body, self.zone)
         return Fact((local_day(start, self.zone),) if start else ())
 
-    def _held(self, refs: Iterable[str]) -> list[Snapshot]:
+    def _held(self, refs: Sequence[str]) -> list[Snapshot]:
+        if not refs:
+            return []
         live, related = self._live, self._related
         return [held for ref in refs if (held := live.get(ref) or related.get(ref)) is not None]
 

@@ -91,6 +91,7 @@ _REF: Final = 0
 _STATUS: Final = 1
 _ENDED: Final = 2
 _MADE: Final = 3
+_NAMES: Final = 4
 _SEQ: Final = 5
 _WALK_SEQ: Final = 6
 _RECEIVED: Final = 7
@@ -205,7 +206,7 @@ def left_out(
     bound: set[str] = set()  # what stays, and what that names
     floor = NEVER  # when the first of the visits that stay was made
     for row in rows:
-        ref, status, ended, made, names, *_ = row
+        ref, status, ended, made, names = row[:5]
         if names == UNTOLD:
             return ()
         if status == SAID:
@@ -272,7 +273,7 @@ def _keep_what_may_go_on(over: _Over, bound: set[str], known: Mapping[str, Known
             row, names = one
             if row[_STATUS] in horizon.took_place:
                 orders.append(one)
-            if row[_STATUS] in _OF_ORDER:
+            if row[_STATUS] in _OF_ORDER and _ORDER in row[_NAMES]:
                 families.update([part for name in names if name.startswith(_ORDER) for part in (ref, name)])
         certain = _all_known(known, [row for row, _ in orders], horizon.known)
         stays = [
@@ -299,9 +300,10 @@ def _came(over: _Over) -> dict[str, int]:
             _ended(stays, names, row[_ENDED] or NEVER)
     came = dict(stays)
     for ref, (row, names) in over.items():
-        if row[_STATUS] in _OF_VISIT:
+        status = row[_STATUS]
+        if status in _OF_VISIT:
             ended = max([stays.get(name, 0) for name in (ref, *names)]) if stays else 0
-            if row[_STATUS] == CAME:
+            if status == CAME:
                 ended = max(ended, row[_ENDED] or NEVER)
             if ended:
                 _ended(came, names, ended)
@@ -316,7 +318,9 @@ def _ended(came: dict[str, int], names: Iterable[str], by: int) -> None:
 
 def _may_be_new(row: Row, names: Iterable[str], came: Mapping[str, int], horizon: Horizon) -> bool:
     """Whether what took place for an order, by its ref or any of its numbers, may lie this side of the horizon."""
-    last = max([came.get(name, 0) for name in (row[_REF], *names)])
+    last = came.get(row[_REF], 0)
+    for name in names:
+        last = max(last, came.get(name, 0))
     if last:
         return last >= horizon.before[row[_STATUS]]
     return row[_STATUS] not in horizon.idle

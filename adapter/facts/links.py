@@ -168,9 +168,9 @@ class Links:
         start = f"{type}/"
         members = self.family(order)
         if len(members) == 1:
-            things = self._things.get(order, ())
+            things = self._things.get(order, [])
             if len(things) < 2:
-                return [thing for thing in things if thing.startswith(start)]
+                return things if things and things[0].startswith(start) else []
         found = {
             thing for member in members for thing in self._things.get(member, ()) if thing.startswith(start)
         }

@@ -82,7 +82,7 @@ def guard(
     patients = {p: chart.snapshots.get(p) for p in chart.patients}
     replaced = _replaced(patients.values(), bases)
     survivors = [p for p in _everyone(patients, replaced) if p not in replaced] if replaced else [*patients]
-    state, missing = _state(chart, patients, survivors, opted_out)
+    state, missing = _state(chart, patients, survivors, replaced, opted_out)
     if state == "alive" and not _fresh(chart, survivors, cause):
         state, missing = "unknown", frozenset({"Patient"})
     stay = _stay(chart, codebook or Codebook())
@@ -126,11 +126,13 @@ def _state(
     chart: Chart,
     patients: Mapping[str, Snapshot | None],
     survivors: list[str],
+    replaced: Mapping[str, str],
     opted_out: Callable[[Snapshot], bool] | None,
 ) -> tuple[str, frozenset[str]]:
     held = [p for ref in survivors if (p := patients.get(ref)) is not None]
-    bodies = [p.body for p in held if _live(p)]
-    if _deceased([p.body for p in patients.values() if p is not None and _live(p)], bodies):
+    bodies = [p.body for p in held if p.state is SnapshotState.LIVE]
+    everyone = [p.body for p in patients.values() if p is not None and _live(p)] if replaced else bodies
+    if _deceased(everyone, bodies):
         return "deceased", _NOTHING
     if not survivors:
         return "merge-cycle", _NOTHING

@@ -34,7 +34,7 @@ def record_order(record: Mapping[str, Any]) -> tuple[datetime, str]:
 
 
 def took_place(
-    visits: Iterable[Snapshot], stays: Iterable[Snapshot], links: Links, zone: tzinfo
+    visits: Iterable[Snapshot], stays: Sequence[Snapshot], links: Links, zone: tzinfo
 ) -> list[dict[str, Any]]:
     """What happened: Encounters that began, and visits whose patient came and that no such Encounter shows.
 
@@ -42,7 +42,9 @@ def took_place(
     first seen (an anchor never ends in nothing, F10). What goes on may have none.
     """
     seen = {visit.ref: visit for visit in visits}
-    held = [stay for stay in stays if status_of(stay.body) in _HELD]
+    held = [stay for stay in stays if status_of(stay.body) in _HELD] if stays else ()
+    if not held:
+        return [_met_record(visit, zone) for visit in seen.values() if status_of(visit.body) in MET]
     shown = {ref for stay in held for ref in links.visits_of(stay.ref)}
     met = [v for ref, v in seen.items() if ref not in shown and status_of(v.body) in MET]
     return [_stay_record(s, [seen[r] for r in links.visits_of(s.ref) if r in seen], zone) for s in held] + [

@@ -5,10 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
+from msgspec import structs
+
 from adapter import fhirjson
-from adapter.ledger.fold import FORMS, as_set, read_time, time_text
+from adapter.ledger.fold import FORMS, read_time, time_text, to_json
 from adapter.ledger.records import (
     CommandRow,
     Held,
@@ -63,10 +66,10 @@ def texts(stored: str) -> tuple[str, ...]:
 
 def task_values(task: Task, person: str) -> tuple[Any, ...]:
     """The columns of a task row, in the order of ``queries.TASK_COLUMNS``."""
-    values = as_set(task)
-    for name in _LISTS:
-        values[name] = packed(values[name]) if values[name] else "[]"
-    return (*values.values(), person, task.row_version)
+    *values, version = structs.astuple(task)
+    for place, write in _WRITERS:
+        values[place] = write(values[place])
+    return (*values, person, version)
 
 
 def task(row: sqlite3.Row) -> Task:
@@ -78,7 +81,21 @@ def task(row: sqlite3.Row) -> Task:
     return Task(*values)
 
 
-_LISTS = tuple(name for name, form in FORMS.items() if form in ("texts", "set"))
+def _packed_texts(values: Any) -> str:
+    return packed(to_json(values)) if values else "[]"
+
+
+_code = attrgetter("value")
+_WRITER_OF: Mapping[str, Any] = {
+    "time": text,
+    "texts": _packed_texts,
+    "set": _packed_texts,
+    "status": _code,
+    "priority": _code,
+}
+_WRITERS = tuple(
+    [(place, _WRITER_OF[form]) for place, form in enumerate(FORMS.values()) if form in _WRITER_OF]
+)
 _READER_OF: Mapping[str, Any] = {
     "bool": bool,
     "time": time,

@@ -8,11 +8,11 @@ next opening (to the past: from the last closing), so that adding never turns or
 from __future__ import annotations
 
 import calendar as months
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
 import holidays
 
@@ -24,7 +24,6 @@ WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _FIRST, _LAST = 1900, 9000  # beyond: a sentinel such as 9999-12-31, taken as it stands
 _DAY = timedelta(days=1)
 _MOST_MOVES = 10_000
-_K = TypeVar("_K")
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,11 @@ class Calendar:
     _moved: dict[tuple[datetime, int, Unit, int], datetime] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
-    _closings: dict[datetime, datetime] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _ends: dict[datetime, datetime] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _last: dict[datetime, datetime] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _openings: dict[date, datetime] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _closings: dict[date, datetime] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _open: dict[date, bool] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.days or not self.days <= set(range(7)):
@@ -60,6 +63,10 @@ class Calendar:
 
     def is_open(self, day: date) -> bool:
         """Whether people work on a day."""
+        held = self._open.get(day)
+        return remember(self._open, day, self._is_open(day), _MOST_MOVES) if held is None else held
+
+    def _is_open(self, day: date) -> bool:
         if day in self.open_anyway:
             return True
         return day.weekday() in self.days and day not in self.closed and day not in self._holidays(day.year)
@@ -82,11 +89,13 @@ class Calendar:
 
     def opening(self, day: date) -> datetime:
         """The opening time of a day, whether or not it is an open one."""
-        return self.at(day, self.opens)
+        held = self._openings.get(day)
+        return remember(self._openings, day, self.at(day, self.opens), _MOST_MOVES) if held is None else held
 
     def closing(self, day: date) -> datetime:
         """The closing time of a day, whether or not it is an open one."""
-        return self.at(day, self.closes)
+        held = self._closings.get(day)
+        return remember(self._closings, day, self.at(day, self.closes), _MOST_MOVES) if held is None else held
 
     def next_open(self, day: date) -> date:
         """The first open day after ``day``."""
@@ -111,10 +120,19 @@ class Calendar:
 
     def end_of_business_day(self, instant: datetime) -> datetime:
         """When the business day in which ``instant`` falls closes; from closing time on that is the next one's."""
-        return _remembered(self._closings, instant, lambda: self._end_of_business_day(instant))
+        held = self._ends.get(instant)
+        if held is None:
+            held = remember(self._ends, instant, self._end_of_business_day(instant), _MOST_MOVES)
+        return held
 
     def last_closing(self, instant: datetime) -> datetime:
         """The closing of ``instant``'s day, or of the last open day before it where it falls on a closed one."""
+        held = self._last.get(instant)
+        if held is None:
+            held = remember(self._last, instant, self._last_closing(instant), _MOST_MOVES)
+        return held
+
+    def _last_closing(self, instant: datetime) -> datetime:
         if _far(instant):
             return instant
         day = self.local(instant).date()
@@ -129,9 +147,13 @@ class Calendar:
 
     def _shift(self, instant: datetime, by: Duration, sign: int) -> datetime:
         """Remembered: the looks of one pass move the same moments (now, go-live) for every rule and person."""
-        instant = instant.astimezone(UTC)
+        if instant.tzinfo is not UTC:
+            instant = instant.astimezone(UTC)
         key = (instant, by.count, by.unit, sign)
-        return _remembered(self._moved, key, lambda: self._shifted(instant, by, sign))
+        held = self._moved.get(key)
+        if held is None:
+            held = remember(self._moved, key, self._shifted(instant, by, sign), _MOST_MOVES)
+        return held
 
     def _shifted(self, instant: datetime, by: Duration, sign: int) -> datetime:
         if _far(instant):
@@ -212,14 +234,6 @@ class Calendar:
             found = frozenset(_public_holidays(self.country, self.subdivision, year))
             self._years[year] = found
         return found
-
-
-def _remembered(held: dict[_K, datetime], key: _K, ask: Callable[[], datetime]) -> datetime:
-    """What was worked out before, of the latest few thousand."""
-    found = held.get(key)
-    if found is None:
-        found = remember(held, key, ask(), _MOST_MOVES)
-    return found
 
 
 def _public_holidays(country: str, subdivision: str, year: int) -> list[date]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
 from msgspec import Struct, structs
@@ -95,11 +96,17 @@ class _Verdicts(NamedTuple):
         return self.when.tri is Tri.YES and self.satisfied.tri is Tri.NO
 
     @property
+    def known(self) -> bool:
+        """Whether no reading can say anything else."""
+        return self.when.tri is not Tri.UNKNOWN and self.satisfied.tri is not Tri.UNKNOWN
+
+    @property
     def settled(self) -> bool:
         """Whether no date can matter any more."""
         return self.when.tri is Tri.NO or self.satisfied.tri is Tri.YES
 
 
+_BY_TIME = attrgetter("at", "id")
 _NO = Verdict(Tri.NO)
 _UNKNOWN = Verdict(Tri.UNKNOWN)
 
@@ -377,8 +384,10 @@ class _Evaluation:
     def _too_old(self, onset: datetime | None) -> str:
         if onset is None:
             return ""
-        bounds = self.screens.ages.bounds(self.rule, self.focus)
-        return next((why for why, bound in bounds if onset < bound), "")
+        for why, bound in self.screens.ages.bounds(self.rule, self.focus):
+            if onset < bound:
+                return why
+        return ""
 
     def _steps(self, due: datetime | None) -> tuple[Step, ...]:
         if due is None:
@@ -388,7 +397,7 @@ class _Evaluation:
             by = self.scope.duration(told.by) if told.by is not None else Duration(0, Unit.HOURS)
             id = _step_id(by, told.priority or "", told.tell)
             steps.append(Step(id, self.calendar.after(due, by), told.priority, told.tell, by))
-        return tuple(sorted(steps, key=lambda step: (step.at, step.id)))
+        return tuple(sorted(steps, key=_BY_TIME))
 
     def _next_look(self, dates: _Dates, *, settled: bool) -> datetime | None:
         """The next moment at which time alone can change the finding."""
@@ -407,8 +416,8 @@ class _Evaluation:
             if known.at is not None and not known.declared_none and not known.blind:
                 yield known.at + self.max_age
 
-    def _soonest(self, looks: Iterable[datetime]) -> datetime | None:
-        return min([look for look in looks if look > self.now], default=None)
+    def _soonest(self, looks: list[datetime]) -> datetime | None:
+        return min([look for look in looks if look > self.now], default=None) if looks else None
 
     # What is missing
 
@@ -419,6 +428,8 @@ class _Evaluation:
 
         A need that no reading can open is not read for: but an open task needs neither need nor ``opens``.
         """
+        if verdicts.known and need.text is not None and dates.opens.known and not dates.due.gaps:
+            return NOTHING, NOTHING
         # First whether there is a need at all: what would satisfy it is read only for those who have it.
         first = verdicts.when.tri is Tri.UNKNOWN and task is None
         asked = (verdicts.when,) if first else (verdicts.when, verdicts.satisfied)
@@ -438,7 +449,9 @@ class _Evaluation:
         zone, spoken = self.scope.zone, self.scope.spoken
         rule = self.rule
         errors = dict(self.seen.errors)
-        said = Words(*(words(text, spoken, zone) for text in (rule.title, rule.next, rule.reason)))
+        said = Words(
+            words(rule.title, spoken, zone), words(rule.next, spoken, zone), words(rule.reason, spoken, zone)
+        )
         self.seen.errors = errors  # a word that fails leaves a gap, not an unknown
         return said
 
@@ -472,7 +485,9 @@ class _Evaluation:
 
     def _task(self, need: str | None) -> Task | None:
         """The open task of this need; else the one of this rule and focus."""
-        open_tasks = [task for task in self.facts.chart.tasks if task.open]
+        open_tasks = self.screens.open_tasks
+        if not open_tasks:
+            return None
         by_need = [task for task in open_tasks if need is not None and task.need == need]
         own = [task for task in open_tasks if task.rule == self.rule.id and task.focus == self.focus.ref]
         return next(iter(by_need or own), None)

@@ -7,10 +7,11 @@ the types as gaps, and what rests on absence is then unknown (CONSISTENCY F3).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct, field
 
 from adapter.facts.facts import FUNCTION_TYPES, Fact, Facts, Told
 from adapter.mapping.age import duration
@@ -20,14 +21,25 @@ from adapter.mapping.fhirpath import Env, EvaluationError, Expression, FunctionS
 from adapter.mapping.fhirpath.values import NOTHING_FOUND, Pair, Run, as_value
 from adapter.mapping.finding import Tri
 from adapter.mapping.rules import Rule, Span
-from adapter.mapping.values import ABSENT, ALWAYS, DISPUTED, ERROR, NEVER, UNKNOWN, Chain, Verdict, verdict
+from adapter.mapping.values import (
+    ABSENT,
+    ALWAYS,
+    DISPUTED,
+    ERROR,
+    NEVER,
+    NOTHING,
+    UNKNOWN,
+    Chain,
+    Verdict,
+    verdict,
+)
 from adapter.mapping.valuesets import ValueSets
 from adapter.model import EVIDENCE, Known, Snapshot
 
 UNKNOWN_TYPE = Known()
 
 
-class Freshness(NamedTuple):
+class Freshness(Struct, frozen=True):
     """Since when absence has to be known.
 
     ``acts`` is the moment at which the answer acts (the need opens, a step falls due); None where it does not act
@@ -66,11 +78,15 @@ class Freshness(NamedTuple):
 
 def stale(types: frozenset[str], known: Mapping[str, Known], freshness: Freshness) -> frozenset[str]:
     """Those of some types of which absence may not be believed."""
-    return frozenset([type for type in types if not freshness.holds(type, known.get(type, UNKNOWN_TYPE))])
+    old = []
+    for type in types:
+        told = known.get(type)
+        if told is None or not freshness.holds(type, told):
+            old.append(type)
+    return frozenset(old) if old else NOTHING
 
 
-@dataclass(slots=True)
-class Seen:
+class Seen(Struct):
     """What an evaluation came across, over all its expressions."""
 
     types: set[str] = field(default_factory=set)

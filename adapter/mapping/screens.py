@@ -155,6 +155,7 @@ class Screens:
         self._facts = facts
         self._own = {(task.rule, task.focus) for task in chart.tasks}
         self._needs = {task.need for task in chart.tasks}
+        self.open_tasks = [task for task in chart.tasks if task.open]
         self._tells_more = rules is None and bool(chart.tasks)
         if rules is not None:
             for task in chart.tasks:
@@ -333,7 +334,7 @@ class Screens:
             return ready.prefix + ref in self._needs
         held = self._concerned.get(rule.id)
         if held is None:
-            held = self._concerned[rule.id] = any(need.startswith(ready.prefix) for need in self._needs)
+            held = self._concerned[rule.id] = any([need.startswith(ready.prefix) for need in self._needs])
         return None if held and (not ready.by_order or self._names_visit(ready.prefix, ref)) else False
 
     def need(self, rule: Rule, focus: Snapshot) -> str:
@@ -390,6 +391,7 @@ def _calls(facts: Facts, place: _Place) -> dict[str, Callable[..., Value]]:
     }
 
 
-def _told(value: Any) -> Value:
+@lru_cache(maxsize=256)  # kinds and parties: a few words, which nobody changes
+def _told(value: str | None) -> Value:
     """As :meth:`adapter.mapping.scope.Scope.told` has it: these functions never name a type to read."""
     return Value([]) if value is None else Value([value])
