@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -66,6 +66,15 @@ class Stages:
                     delattr(owner, name)
                 else:
                     setattr(owner, name, original)
+
+    @classmethod
+    def of(cls, parts: Iterable[Stages]) -> Stages:
+        """Several measurements as one."""
+        whole = cls()
+        for part in parts:
+            for name, spent in part.seconds.items():
+                whole.seconds[name] += spent
+        return whole
 
     def shares(self) -> dict[str, float]:
         """Stage → share of the whole, the largest first."""
