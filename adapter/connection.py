@@ -275,6 +275,7 @@ class Connection:
             bases=self.client.bases,
             read_back=self._read_back(facts),
             evidence=read,
+            foresee=evidence.foresee,
         )
 
     def _knowing_what_is_kept(self, facts: SourceFacts) -> SourceFacts:

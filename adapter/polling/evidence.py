@@ -10,7 +10,7 @@ many looks lack the same type, its walk is made once more instead: it answers th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from adapter.errors import AccessRefused, NotFhir, NotFound, Rejected, ServerError
@@ -57,9 +57,15 @@ class Evidence:
         self._patients = patients or PatientReader(context)
         self._poller = poller
         self._reads: Counter[str] = Counter()
+        self._foreseen: Counter[str] = Counter()  # reads with those that are sure to come
         self._answered: dict[str, set[str]] = {}  # type → whom its second walk has answered
         self.unread: set[str] = set()
         self.walked: dict[str, PollResult] = {}
+
+    def foresee(self, lacking: Mapping[str, int]) -> None:
+        """Take note that so many persons are about to be read for, by type: what many lack is walked at once."""
+        for type, number in lacking.items():
+            self._foreseen[type] = self._reads[type] + number
 
     def read_for(self, patient: str, type: str, *, held: Iterable[str] = ()) -> ReadReport:
         """Read all of a type for "Patient/id", store it, and record as of when absence may be believed.
@@ -103,14 +109,15 @@ class Evidence:
         """Whether the type's second walk answers for a patient, whom it answers once: who lacks the type still,
         or again, is asked for alone.
 
-        Single reads come first, as many as the walk had pages when it was last made: so both together cost at
-        most twice what the better of them would have.
+        Where fewer lack it, as far as is known, than the walk had pages when it was last made, they are read for
+        singly. Should more of them come, both together cost at most twice what the better one would have.
         """
         if self._poller is None or type not in self._context.polled:
             return False
         if type not in self.walked:
             self._reads[type] += 1
-            if self._reads[type] <= max(LEAST_READS, self._poller.pages[type]) or not self._walks(type):
+            reads = max(self._reads[type], self._foreseen[type])
+            if reads <= max(LEAST_READS, self._poller.pages[type]) or not self._walks(type):
                 return False
             self.walked[type] = self._poller.poll(type)
         answered = self._answered.setdefault(type, set())

@@ -53,6 +53,8 @@ BUSY = "busy day"  # the cause of a hold: more of one rule than the hospital's d
 
 #: Reads the named types for one person and stores them; the types that were read completely.
 EvidenceReader = Callable[[Sequence[str], frozenset[str]], frozenset[str]]
+#: Hears how many persons lack each type, before the first of them is read for.
+Foresight = Callable[[Mapping[str, int]], None]
 
 _COUNTED = {
     EventKind.OPENED: "opened",
@@ -217,6 +219,7 @@ class Reconciler:
         bases: Bases,
         read_back: ReadBackOf,
         evidence: EvidenceReader | None = None,
+        foresee: Foresight | None = None,
         flood_limit: int | None = None,
     ) -> None:
         self.ledger = ledger
@@ -226,6 +229,7 @@ class Reconciler:
         self.bases = bases
         self._read_back = read_back
         self._evidence = evidence
+        self._foresee = foresee
         self._flood_limit = flood_limit
         self._taken: dict[str, int] = {}
         self._day = BusyDay("")
@@ -320,6 +324,7 @@ class Reconciler:
             (lacking if self._lacks(one) else settled).append(one)
         done.persons = len(settled)
         self._commit(settled, now, done)
+        self._tell_lacking(lacking)
         for start in range(0, len(lacking), READ_FOR):
             seen, unfinished = self._read_for(lacking[start : start + READ_FOR], now, done)
             done.persons += len(seen)
@@ -330,6 +335,10 @@ class Reconciler:
 
     def _lacks(self, one: Seen) -> bool:
         return bool(self._evidence is not None and one.decision.missing and one.chart.request)
+
+    def _tell_lacking(self, looks: Sequence[Seen]) -> None:
+        if looks and self._foresee is not None:
+            self._foresee(Counter([type for one in looks for type in one.decision.missing]))
 
     def _read_for(self, seen: list[Seen], now: datetime, done: Looked) -> tuple[list[Seen], set[str]]:
         """Read what is lacking, and look again; and the persons of whom there is more to read after that.
@@ -434,6 +443,7 @@ class Reconciler:
         for start in range(0, len(due), READ_FOR):
             # With evidence: without it nothing opens. Who fails here rests, and is looked at no more in this run.
             looked = self._charted(due[start : start + READ_FOR], now, done)
+            self._tell_lacking([one for one in looked if self._lacks(one)])
             seen, _ = self._read_for(looked, now, done)
             for one in seen:
                 if one.chart.request:

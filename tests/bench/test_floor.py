@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from adapter.model import POLLED
 from adapter.polling import evidence
+from adapter.polling.evidence import Evidence, ReadReport
 from tests.bench.baton import configure, opened, passed
 from tests.bench.floor import Floor
 from tests.bench.pages import serving
@@ -36,6 +38,14 @@ def test_a_second_walk_decides_what_single_reads_would(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     received, found = [], []
+    singly = Counter[int]()
+    read = evidence.Evidence._read
+
+    def counted(self: Evidence, patient: str, type: str, held: Iterable[str]) -> ReadReport:
+        singly[evidence.LEAST_READS] += 1
+        return read(self, patient, type, held)
+
+    monkeypatch.setattr(evidence.Evidence, "_read", counted)
     with serving(2000) as pages, ExitStack() as open_ones:
         apps = []
         for least in (1, 10**9):
@@ -49,4 +59,5 @@ def test_a_second_walk_decides_what_single_reads_would(
             received.append(sum(passed(app).sources[0].polled.values()))
             found.append(Counter((t.patient, t.rule, t.focus, t.status) for t in app.ledger.tasks()))
     assert received[0] > received[1], "the first one has walked once more"
+    assert singly[1] == 0 < singly[10**9], "and read for nobody: how many lack it was known before"
     assert found[0] == found[1] and found[0]

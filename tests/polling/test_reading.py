@@ -304,6 +304,18 @@ def test_many_who_lack_a_polled_type_are_answered_by_its_second_walk(bench: Benc
     assert ["patient=" in url for url in searches(bench)] == [True], "who lacks it still is asked for alone"
 
 
+def test_who_is_known_to_lack_a_type_beforehand_costs_no_single_read(bench: Bench) -> None:
+    people = many_orders(bench)
+    evidence = Evidence(bench.context, poller=bench.poller)
+    evidence.foresee({"ServiceRequest": len(people)})
+    assert all(evidence.read_for(person, "ServiceRequest").complete for person in people)
+    assert [url for url in searches(bench) if "patient=" in url] == []
+    evidence = Evidence(bench.context, poller=bench.poller)
+    evidence.foresee({"ServiceRequest": LEAST_READS})
+    assert evidence.read_for(people[0], "ServiceRequest").complete
+    assert ["patient=" in url for url in searches(bench)] == [True], "a few are read for singly"
+
+
 def test_a_walk_that_filters_or_fails_answers_nobody(bench: Bench) -> None:
     people = many_orders(bench)
     bench.change(since={"ServiceRequest": START - timedelta(days=30)})
