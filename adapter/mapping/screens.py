@@ -7,7 +7,7 @@ and a *no* that no task waits for changes nothing. A look asks here first. What 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -88,6 +88,19 @@ def statuses_of(rule: Rule, source: SourceFacts) -> frozenset[str] | None:
 def named_by_need(rule: Rule) -> bool:
     """Whether the need of a rule ends with its focus, or with an order of it: no other need can be the same."""
     return _prepared(rule).names_ref
+
+
+def may_speak_of(rule: Rule, need: str, held: Container[str]) -> bool:
+    """Whether a rule may write a need of some focus that is not among the ``held`` refs."""
+    ready = _prepared(rule)
+    if not need.startswith(ready.prefix):
+        return False
+    if not ready.names_ref:
+        return True
+    named = need.removeprefix(ready.prefix)
+    if named.startswith(f"{rule.resource}/"):
+        return named not in held  # it is that focus or none
+    return ready.by_order and named.startswith("ServiceRequest/")
 
 
 def goes_by(rule: Rule) -> tuple[str, ...] | None:

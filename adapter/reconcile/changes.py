@@ -19,6 +19,7 @@ from adapter.ledger.fold import as_set, difference, fold
 from adapter.mapping.calendar import Calendar
 from adapter.mapping.durations import Duration, Unit
 from adapter.mapping.finding import Finding
+from adapter.mapping.scope import Freshness
 from adapter.model import (
     WITHDRAWING,
     Chart,
@@ -32,7 +33,7 @@ from adapter.model import (
     TaskStatus,
     Words,
 )
-from adapter.reconcile.needs import Need, Verdict, need_key
+from adapter.reconcile.needs import Need, Verdict, judge, need_key
 
 UNTOUCHED_DAYS = 2  # business days after which a marked, untouched task closes by itself
 QUIET = timedelta(days=30)  # a care plan without open work ends after this
@@ -45,6 +46,8 @@ MOST_RETURNS = 3  # tasks of one need within a month; the next waits for a perso
 OPEN_ELSEWHERE = 0  # instead of a generation: the task of this need is open with somebody else
 _ORDER_OF_PRIORITY = (Priority.ROUTINE, Priority.URGENT, Priority.ASAP, Priority.STAT)
 _NO_LONGER = frozenset({Verdict.COMPLETE, Verdict.WITHDRAW})
+_STANDING = frozenset({Verdict.OPEN, Verdict.OLD, Verdict.WAIT})
+_CLOSING = frozenset({Verdict.COMPLETE, Verdict.ENDED, Verdict.WITHDRAW})
 _NO_NEWS = frozenset({"due", "edition", "sweep"})
 _OWN_SIDE = frozenset({"edition", "link"})  # what Baton's side brings about, and may take back
 RELEASED = frozenset({"released", "hold-released"})  # causes by which a person has let a hold go
@@ -53,6 +56,8 @@ _BY_PERSON = frozenset({"person", "deleted", "command"})
 ONE_BUSINESS_DAY = Duration(1, Unit.BUSINESS_DAYS)
 
 ReadBackOf = Callable[[Task, Chart], Sequence[Event]]
+SpeakersOf = Callable[[str], frozenset[str]]
+"""The types of which a focus that is not on the chart may speak of a need."""
 
 
 class Decision(Struct, frozen=True):
@@ -81,7 +86,9 @@ class Deciding:
         read_back: ReadBackOf,
         *,
         rules: frozenset[str],
+        speakers: SpeakersOf,
     ) -> None:
+        """``rules`` are the ids of all that there are."""
         self.chart = chart
         self.now = chart.now
         self.needs = needs
@@ -89,6 +96,7 @@ class Deciding:
         self.calendar = calendar
         self.rules = rules
         self._read_back = read_back
+        self._speakers = speakers
         self.rows: dict[str, Task] = {task.id: task for task in chart.tasks}
         self.events: list[Event] = []
         self.words: dict[str, Words] = {}
@@ -246,6 +254,8 @@ class Deciding:
     def _open_one(self, need: Need, task: Task) -> None:
         if self._guarded(task, need):
             return
+        if need.verdict in _CLOSING and self._may_be_spoken_of(need, task):
+            return
         match need.verdict:
             case Verdict.OPEN | Verdict.OLD | Verdict.WAIT:
                 self._keep(need, task)
@@ -263,7 +273,7 @@ class Deciding:
         if self.guard.withdraw:
             self._deceased(task)
             return True
-        closes = need is not None and need.verdict in (Verdict.COMPLETE, Verdict.ENDED, Verdict.WITHDRAW)
+        closes = need is not None and need.verdict in _CLOSING
         if need is not None and not closes and need.suspended and not task.started:
             self._hold(task, "order-on-hold")
             return True
@@ -315,17 +325,17 @@ class Deciding:
 
     def _keep(self, need: Need, task: Task) -> None:
         task = self._needed_again(self.rows[task.id])
-        face = self._face_for(need, task)
-        new = self._revised(task, face) if face else task
+        speaker, is_own = self._speaker(need, task)
+        frozen = task.started and not is_own  # whoever works at it reads what she began with
+        new = task if frozen else self._revised(task, speaker)
         if task.mark:
             new = replace(new, mark="", marked_at=None)
         if new != task:
-            self._changed(
-                task, new, EventKind.REVISED, "facts changed", face.particulars.opening if face else ()
-            )
-        if face:
-            self._say(self.rows[task.id], face)
-            self._escalate(self.rows[task.id], face)
+            because = () if frozen else speaker.particulars.opening
+            self._changed(task, new, EventKind.REVISED, "facts changed", because)
+        if not frozen:
+            self._say(self.rows[task.id], speaker)
+        self._escalate(self.rows[task.id], speaker)
 
     def _needed_again(self, task: Task) -> Task:
         """The row without the mark that nobody saw: taking it back is no news for the EHR."""
@@ -333,10 +343,13 @@ class Deciding:
             self._changed(task, replace(task, mark="", marked_at=None), EventKind.NOTED, "needed again")
         return self.rows[task.id]
 
-    def _face_for(self, need: Need, task: Task) -> Finding | None:
-        """The finding of the task's own rule and focus, else the need's face; code and focus of a task stay."""
+    def _speaker(self, need: Need, task: Task) -> tuple[Finding, bool]:
+        """The finding that says why a task stands: that of its own rule and focus (then True), as long as it does not
+        say no itself; else the need's face. Code and focus of a task stay."""
         own = [f for f in need.findings if f.rule.id == task.rule and f.focus == task.focus]
-        return own[0] if own else (None if task.started else need.face)
+        if own and judge(own[0], self.now) in _STANDING:
+            return own[0], True
+        return need.face, False
 
     def _revised(self, task: Task, face: Finding) -> Task:
         due = task.due if "due" in task.mine else face.due or task.due
@@ -407,6 +420,22 @@ class Deciding:
         return False
 
     # Closing
+
+    def _may_be_spoken_of(self, need: Need, task: Task) -> bool:
+        """Whether another rule may speak of a need by what has come since its foci did; then that is asked for.
+
+        That all say no rests on knowing all of them (F3). What nobody can read keeps no task open.
+        """
+        unread = set()
+        for type in self._speakers(need.text or task.need):
+            known = self.chart.known.get(type, Known())
+            seen = [Freshness(self.chart.snapshots[f.focus], self.now) for f in need.findings]
+            if not known.blind and not all([freshness.holds(type, known) for freshness in seen]):
+                unread.add(type)
+        if unread:
+            self.missing |= unread
+            self.looks.append(self.now + _RECHECK)
+        return bool(unread)
 
     def _close(self, task: Task, kind: EventKind, by: str, why: str, face: Finding | None) -> None:
         task = self.rows[task.id]
@@ -622,8 +651,7 @@ class Deciding:
         self._want_plan(self.rows[task])
 
     def _say(self, task: Task, face: Finding) -> None:
-        if task.rule == face.rule.id and task.focus == face.focus:
-            self.words[task.id] = face.particulars.words
+        self.words[task.id] = face.particulars.words
 
 
 def _higher(one: Priority, other: Priority) -> Priority:

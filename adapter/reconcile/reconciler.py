@@ -7,7 +7,7 @@ again. A page of persons shares a transaction; one that fails is taken out, back
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -25,7 +25,7 @@ from adapter.mapping.evaluate import evaluate, judge_for_look
 from adapter.mapping.finding import Finding
 from adapter.mapping.horizon import horizon_of
 from adapter.mapping.rules import Edition, Rule
-from adapter.mapping.screens import Screens
+from adapter.mapping.screens import Screens, may_speak_of
 from adapter.model import POLLED, WITHDRAWING, Chart, EventKind, Known, Request, SourceFacts, Task, Words
 from adapter.reconcile.busy import BusyDay, Key, beyond, without
 from adapter.reconcile.changes import (
@@ -114,6 +114,7 @@ def look(chart: Chart, edition: Edition, read_back: ReadBackOf, bases: Bases) ->
         calendar_of(chart.source),
         read_back,
         rules=rules.ids,
+        speakers=lambda need: rules.speakers(need, chart.snapshots),
     )
     decision = deciding.decide()
     unread = unread_foci(edition, chart)
@@ -172,6 +173,10 @@ class _Rules:
     unpolled: frozenset[str]
     ids: frozenset[str]
     _horizons: dict[datetime, Horizon | None] = field(default_factory=dict)
+
+    def speakers(self, need: str, held: Container[str]) -> frozenset[str]:
+        """The types of which a focus that is not among the ``held`` refs may speak of a need."""
+        return frozenset([rule.resource for rule in self.by_id.values() if may_speak_of(rule, need, held)])
 
     def horizon(self, now: datetime) -> Horizon | None:
         """How far back these rules go: the same for a whole run of looks."""

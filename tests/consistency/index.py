@@ -82,14 +82,22 @@ INDEX: Mapping[int, Entry] = {
         "absence has a date and a range",
         _ABSENCE + "test_f3_a_type_that_is_refused_opens_and_withdraws_nothing",
         _ABSENCE + "test_f3_an_urgent_order_and_its_visit_in_one_pass",
+        _ABSENCE + "test_f3_no_task_closes_while_what_else_may_speak_of_its_need_is_unread",
         _ABSENCE + "test_f3_a_cancelled_visit_and_its_replacement_on_different_pages",
         _ABSENCE + "test_f3_what_a_bound_hides_is_read_for_the_patient",
         _EVALUATE + "test_absence_has_to_be_known_since_the_focus_came_and_since_it_acts",
         "reconcile/test_order.py::test_with_types_refused_nothing_opens_that_would_not_open_anyway",
-        out=Edit(
-            "mapping/scope.py",
-            "not self._after_focus(type, known.seq, at):\n            return False",
-            "not self._after_focus(type, known.seq, at):\n            return True",
+        out=(
+            Edit(
+                "mapping/scope.py",
+                "not self._after_focus(type, known.seq, at):\n            return False",
+                "not self._after_focus(type, known.seq, at):\n            return True",
+            ),
+            Edit(
+                "reconcile/changes.py",
+                "need.verdict in _CLOSING and self._may_be_spoken_of(need, task):",
+                "False:",
+            ),
         ),
     ),
     4: _rule(
@@ -311,11 +319,15 @@ INDEX: Mapping[int, Entry] = {
         "one need, one task, whoever says so",
         _CHANGES + "test_a_group_visit_makes_a_task_for_each_participant",
         _CHANGES + "test_two_rules_of_one_need_make_one_task_with_the_face_of_the_lower_rank",
+        _CHANGES + "test_a_task_that_another_rule_keeps_says_what_that_rule_says",
         _CHANGES + "test_what_is_unknown_for_one_rule_closes_nothing_by_another",
         _CHANGES + "test_a_link_that_arrives_later_changes_the_need_and_not_the_task",
         _LINKS + "test_an_order_inherits_what_it_replaces",
         _LOOKS + "test_nobody_opens_twice",
-        out=Edit("reconcile/needs.py", 'return chart.person if others else ""', 'return ""'),
+        out=(
+            Edit("reconcile/needs.py", 'return chart.person if others else ""', 'return ""'),
+            Edit("reconcile/changes.py", "if own and judge(own[0], self.now) in _STANDING:", "if own:"),
+        ),
     ),
     21: _rule(
         "a refused access parks nothing; refused content parks itself alone",

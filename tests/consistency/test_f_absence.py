@@ -65,6 +65,30 @@ def test_f3_a_type_that_is_refused_opens_and_withdraws_nothing(
     assert len(town.tasks()) == 2
 
 
+def test_f3_no_task_closes_while_what_else_may_speak_of_its_need_is_unread(town: Hospital) -> None:
+    """The order ends while no visit can be read, and a proposed one wants to be confirmed: nobody is to lose sight of
+    it for the time of the outage, and a business day longer."""
+    town.ehr.put(patient())
+    town.ehr.put(order())
+    town.good()
+    task = town.only("schedule-referral")
+    town.ehr.habits.refused = {"Appointment": 500}
+    town.ehr.put(visit(of="o1", at=START + 4 * DAY, status="proposed"))
+    town.ehr.edit("ServiceRequest/o1", status="completed")
+    for _ in range(3):
+        town.sync(passing=12 * HOUR)
+    assert town.open() == {task.id: "schedule-referral"}
+    town.ehr.habits.refused = {}
+    town.good(passing=HOUR)
+    assert town.open() == {task.id: "schedule-referral"}, (
+        "the need is the visit's now, and the task is the same"
+    )
+    assert town.ledger.words([task.id])[task.id].title.startswith("Confirm"), "and says so"
+    town.ehr.edit("Appointment/v1", status="booked")
+    town.good(passing=HOUR)
+    assert [t.closed_by for t in town.tasks()] == ["evidence"]
+
+
 @pytest.mark.parametrize("first", ["visit", "order"])
 def test_f3_an_urgent_order_and_its_visit_in_one_pass(first: str, town: Hospital) -> None:
     both = [

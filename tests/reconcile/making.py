@@ -84,6 +84,7 @@ def decide(
     guard: PatientGuard = PatientGuard(),  # noqa: B008 - frozen
     read_back: tuple[Event, ...] = (),
     rules: frozenset[str] = frozenset({"schedule-referral", "rebook-visit", "confirm-visit"}),
+    speakers: frozenset[str] = frozenset(),
 ) -> Decision:
     deciding = Deciding(
         held,
@@ -92,6 +93,7 @@ def decide(
         calendar_of(held.source),
         lambda task, _: [e for e in read_back if e.task == task.id],
         rules=rules,
+        speakers=lambda _need: speakers,
     )
     return deciding.decide()
 

@@ -1,5 +1,5 @@
-"""What opens while a type is not known would open whatever of that type turned up: absence is known, or not acted on
-(CONSISTENCY F3). What closes a task needs no absence: it may do so before something is known that asks anew."""
+"""What opens or closes while a type is not known would do so whatever of that type turned up: absence is known, or not
+acted on (CONSISTENCY F3)."""
 
 from __future__ import annotations
 
@@ -94,3 +94,44 @@ def test_what_opens_without_knowing_a_type_opens_whatever_turns_up(
     event(f"opened without {type}: {len(without)}")
     if without:
         assert without <= opened(decided(chart_of([*held, *turns_up], ALL_KNOWN, tasks, now)))
+
+
+def closed(decision: Decision) -> set[str]:
+    return {one.task for one in decision.events if one.kind in (EventKind.COMPLETED, EventKind.WITHDRAWN)}
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(lively(), bodies, moves, unknown(), st.sampled_from((0, 1)), st.integers(0, 20 * 24))
+def test_what_closes_without_knowing_a_type_closes_whatever_turns_up(
+    live: list[Any],
+    more: list[Any],
+    moved: list[tuple[int, dict[str, Any]]],
+    unread: tuple[str, list[dict[str, Any]]],
+    level: int,
+    hours: int,
+) -> None:
+    type, turns_up = unread
+    first = [*more, *live]
+    tasks = tasks_after(decided(chart_of(first, ALL_KNOWN, (), NOW)), ())
+    held, now = edited(first, moved), NOW + timedelta(hours=hours)
+    without = closed(decided(chart_of(held, {**ALL_KNOWN, type: level}, tasks, now)))
+    event(f"closed without {type}: {len(without)}")
+    if without:
+        assert without <= closed(decided(chart_of([*held, *turns_up], ALL_KNOWN, tasks, now)))
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(lively(), bodies, moves, unknown(), st.integers(0, 20 * 24))
+def test_a_task_that_stands_untouched_says_why(
+    live: list[Any],
+    more: list[Any],
+    moved: list[tuple[int, dict[str, Any]]],
+    late: tuple[str, list[dict[str, Any]]],
+    hours: int,
+) -> None:
+    """Whichever of its need's rules keeps it: what is written of it is never taken away."""
+    first = [*more, *live]
+    tasks = tasks_after(decided(chart_of(first, ALL_KNOWN, (), NOW)), ())
+    held, now = [*edited(first, moved), *late[1]], NOW + timedelta(hours=hours)
+    decision = decided(chart_of(held, ALL_KNOWN, tasks, now))
+    assert all(words.title and words.next and words.reason for words in decision.words.values())

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from adapter.facts.patient import PatientGuard
 from adapter.mapping.finding import Step, Tri
-from adapter.model import Chart, Event, EventKind, Known, Priority, SnapshotState, TaskStatus
+from adapter.model import Chart, Event, EventKind, Known, Priority, SnapshotState, TaskStatus, Words
 from tests.reconcile.making import NOW, after, chart, decide, finding, opened, rule, snapshot
 
 
@@ -163,6 +163,51 @@ def test_a_need_stays_open_while_any_of_its_rules_says_so() -> None:
     booked = replace(noshow, satisfied=Tri.YES)
     assert "completed" not in kinds(decide(held, finding(), booked))
     assert "completed" in kinds(decide(held, finding(satisfied=Tri.YES), booked))
+
+
+def test_a_task_that_another_rule_keeps_says_what_that_rule_says() -> None:
+    """Its own rule has no words any more, and no due time: what stands there without a reason is not understood."""
+    held = opened()
+    done = finding(when=Tri.NO, words=Words(), opens=None, opens_known=False, due=None)
+    due = NOW + timedelta(days=2)
+    confirm = Words("Confirm the visit", "Reach the patient.", "It is not yet booked.")
+    visit = finding(rule=rule("confirm-visit", 1), focus="Appointment/a1", words=confirm, due=due)
+    decision = decide(held, done, visit)
+    assert kinds(decision) == ["revised"] and list(decision.words.values()) == [confirm]
+    kept = only(after(held, decision))
+    assert (kept.due, kept.code, kept.focus) == (due, "schedule-referral", "ServiceRequest/o1")
+    again = decide(after(held, decision), finding(), visit)
+    assert list(again.words.values()) == [finding().particulars.words], "its own rule speaks again"
+
+
+def test_who_works_at_a_task_reads_what_she_began_with_and_its_deadline_goes_on() -> None:
+    begun = started(opened())
+    done = finding(when=Tri.NO, words=Words(), opens=None, opens_known=False, due=None)
+    due = NOW + timedelta(days=2)
+    steps = (Step("a", due, Priority.URGENT),)
+    visit = finding(rule=rule("confirm-visit", 1), focus="Appointment/a1", due=due, steps=steps)
+    decision = decide(begun, done, visit)
+    assert decision.events == () and decision.words == {}
+    late = replace(begun, now=NOW + timedelta(days=6))
+    decision = decide(late, done, visit)
+    assert kinds(decision) == ["escalated"] and decision.words == {}
+    assert only(after(late, decision)).due == only(begun).due
+
+
+@pytest.mark.parametrize(
+    "ending", [{"when": Tri.NO}, {"satisfied": Tri.YES}, {"when": Tri.NO, "ended": True}]
+)
+def test_a_task_closes_when_it_is_known_that_no_other_rule_speaks_of_its_need(ending: dict[str, Any]) -> None:
+    face = finding(**ending)
+    (focus,) = opened().snapshots.values()
+    read = Known(at=NOW, seq=focus.received_seq + 1)
+    waiting = decide(opened(), face, speakers=frozenset({"Appointment"}))
+    assert waiting.events == () and waiting.missing == {"Appointment"} and waiting.next_look is not None
+    for known in (read, Known(declared_none=True), Known(blind="403")):
+        held = replace(opened(), known={"Appointment": known})
+        decision = decide(held, face, speakers=frozenset({"Appointment"}))
+        assert len(decision.events) == 1 and not only(after(held, decision)).open
+        assert decision.missing == frozenset()
 
 
 def test_what_is_unknown_for_one_rule_closes_nothing_by_another() -> None:

@@ -20,7 +20,7 @@ from adapter.mapping.finding import Finding, Tri
 from adapter.mapping.moments import instant_of
 from adapter.mapping.rules import Rule
 from adapter.mapping.scope import Freshness, Scope, Seen
-from adapter.mapping.screens import Screens
+from adapter.mapping.screens import Screens, may_speak_of
 from adapter.mapping.template import Filled, canonical
 from adapter.model import Chart, Known, Snapshot, SnapshotState, SourceFacts, Task, TaskStatus
 from adapter.reconcile.changes import Deciding, Decision
@@ -191,7 +191,18 @@ def whole(chart: Chart) -> Decision:
     ids = frozenset(rule.id for rule in shipped().rules)
     needs = needs_of(findings_of(shipped(), chart, NO_BASES), chart)
     calendar = calendar_of(chart.source)
-    return Deciding(chart, needs, facts.guard, calendar, lambda _task, _chart: (), rules=ids).decide()
+    deciding = Deciding(
+        chart,
+        needs,
+        facts.guard,
+        calendar,
+        lambda _task, _chart: (),
+        rules=ids,
+        speakers=lambda need: frozenset(
+            [rule.resource for rule in RULES.values() if may_speak_of(rule, need, chart.snapshots)]
+        ),
+    )
+    return deciding.decide()
 
 
 def tasks_after(decision: Decision, before: tuple[Task, ...]) -> tuple[Task, ...]:
