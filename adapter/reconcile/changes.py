@@ -92,6 +92,7 @@ class Deciding:
         self.chart = chart
         self.now = chart.now
         self.needs = needs
+        self._named = {need.text: need for need in needs if need.text}
         self.guard = guard
         self.calendar = calendar
         self.rules = rules
@@ -143,24 +144,47 @@ class Deciding:
 
     def _need(self, need: Need) -> set[str]:
         rows = self._rows_of(need)
-        newest = max(rows, key=lambda t: (t.open, t.generation), default=None)
-        if newest is None:
-            self._none_yet(need)
-        elif newest.open:
-            self._open_one(need, newest)
+        standing = [task for task in rows if task.open]
+        if standing:
+            self._open_ones(need, standing)
+        elif rows:
+            self._closed_one(need, max(rows, key=lambda task: task.generation))
         else:
-            self._closed_one(need, newest)
+            self._none_yet(need)
         return {task.id for task in rows}
 
+    def _open_ones(self, need: Need, tasks: Sequence[Task]) -> None:
+        """Needs may become one by a link that comes later: of their tasks one stays, a started one before others."""
+        kept = max(tasks, key=lambda t: (t.started, t.need == need.text, t.generation, t.key))
+        for task in tasks:
+            if task is kept or need.verdict not in _STANDING:
+                self._open_one(need, task)
+            elif not self._guarded(task, need):
+                self._close(task, EventKind.WITHDRAWN, "contrary", "its need is another task's now", None)
+
     def _rows_of(self, need: Need) -> list[Task]:
-        found = [t for t in self.rows.values() if need.text and t.need == need.text]
-        if found:
+        found = [task for task in self.rows.values() if self._is_of(task, need)]
+        if found or not need.face.rule.was_need:
             return found
-        # A link that came after the opening changes the text of a need: the task keeps its key (pitfall 5).
-        renamed = bool(
-            need.face.rule.was_need
-        )  # of a former need what is closed counts, too: it may be silent
-        return [t for t in self.rows.values() if (t.open or renamed) and need.speaks_of(t.rule, t.focus)]
+        # Of a former need what is closed counts, too: it may be silent.
+        return [t for t in self.rows.values() if not t.open and need.speaks_of(t.rule, t.focus)]
+
+    def _is_of(self, task: Task, need: Need) -> bool:
+        if not task.open:
+            return bool(need.text) and task.need == need.text
+        home = self._home(task)
+        return home is need or (home is not None and bool(need.text) and home.text == need.text)
+
+    def _home(self, task: Task) -> Need | None:
+        """The need that an open task is of: the one of its text; else the one that its rule and focus speak of by now.
+
+        A link that comes after the opening changes the text of a need, and the task keeps its key (pitfall 5). Where
+        the link goes to another visit of the order, the need of the old text may go on without the task's own focus.
+        """
+        named = self._named.get(task.need)
+        if named is not None and named.verdict not in _CLOSING:
+            return named
+        return next((need for need in self.needs if need.speaks_of(task.rule, task.focus)), named)
 
     def _none_yet(self, need: Need) -> None:
         if need.verdict is Verdict.UNKNOWN:

@@ -311,7 +311,7 @@ INDEX: Mapping[int, Entry] = {
         out=(
             Edit("reconcile/changes.py", '"deleted", "command"})', '"deleted"})'),
             Edit("reconcile/editions.py", "    if faults:", "    if False:"),
-            Edit("reconcile/changes.py", "if (t.open or renamed) and", "if t.open and"),
+            Edit("reconcile/changes.py", "if not t.open and need.speaks_of(t.rule, t.focus)", "if False"),
             Edit("reconcile/changes.py", "Duration(4, Unit.BUSINESS_HOURS)", "Duration(0, Unit.HOURS)"),
         ),
     ),
@@ -320,6 +320,8 @@ INDEX: Mapping[int, Entry] = {
         _CHANGES + "test_a_group_visit_makes_a_task_for_each_participant",
         _CHANGES + "test_two_rules_of_one_need_make_one_task_with_the_face_of_the_lower_rank",
         _CHANGES + "test_a_task_that_another_rule_keeps_says_what_that_rule_says",
+        _CHANGES + "test_a_visit_that_leaves_an_order_has_a_need_of_its_own_and_the_order_keeps_its_task",
+        _CHANGES + "test_needs_that_become_one_leave_one_task",
         _CHANGES + "test_what_is_unknown_for_one_rule_closes_nothing_by_another",
         _CHANGES + "test_a_link_that_arrives_later_changes_the_need_and_not_the_task",
         _LINKS + "test_an_order_inherits_what_it_replaces",

@@ -232,6 +232,52 @@ def test_a_link_that_arrives_later_changes_the_need_and_not_the_task() -> None:
     assert decide(held, linked).events == ()
 
 
+def confirming(id: str, need: str) -> Any:
+    visit = rule("confirm-visit", 1)
+    return finding(
+        rule=visit, focus=f"Appointment/{id}", need=f"visit-for:{need}", due=NOW + timedelta(days=ord(id))
+    )
+
+
+def test_a_visit_that_leaves_an_order_has_a_need_of_its_own_and_the_order_keeps_its_task() -> None:
+    """The task was opened for the first visit: both needs took it for theirs, and gave it their due dates in turn."""
+    held = chart(snapshot(), snapshot("Appointment/a"), snapshot("Appointment/b"))
+    held = after(
+        held, decide(held, confirming("a", "ServiceRequest/o1"), confirming("b", "ServiceRequest/o1"))
+    )
+    parted = confirming("a", "Appointment/a"), confirming("b", "ServiceRequest/o1")
+    held = after(held, decide(held, *parted))
+    assert {t.need for t in held.tasks if t.open} == {
+        "visit-for:Appointment/a",
+        "visit-for:ServiceRequest/o1",
+    }
+    assert decide(held, *parted).events == ()
+
+
+@pytest.mark.parametrize("working", ["a", "b", ""])
+def test_needs_that_become_one_leave_one_task(working: str) -> None:
+    held = chart(snapshot("Appointment/a"), snapshot("Appointment/b"))
+    held = after(held, decide(held, confirming("a", "Appointment/a"), confirming("b", "Appointment/b")))
+    begun = tuple(replace(t, started=True) if t.focus.endswith(f"/{working}") else t for t in held.tasks)
+    held = replace(held, tasks=begun)
+    linked = confirming("a", "ServiceRequest/o1"), confirming("b", "ServiceRequest/o1")
+    decision = decide(held, *linked)
+    assert kinds(decision).count("withdrawn") == 1
+    held = after(held, decision)
+    (left,) = [t for t in held.tasks if t.open]
+    assert not working or left.focus == f"Appointment/{working}", "her work goes on"
+    assert decide(held, *linked).events == ()
+
+
+def test_a_task_goes_on_where_the_need_of_its_text_ends_and_its_own_visit_does_not() -> None:
+    """The order of the text is done; the visit names a second one by now, so that its need cannot be told."""
+    held = chart(snapshot(), snapshot("Appointment/a"))
+    held = after(held, decide(held, confirming("a", "ServiceRequest/o1")))
+    two = replace(confirming("a", ""), need=None)
+    decision = decide(held, finding(when=Tri.NO), two)
+    assert decision.events == () and only(held).open
+
+
 # --- keeping
 
 

@@ -1,0 +1,218 @@
+"""Stories of one person: resources change, turn up and go, time passes, somebody works at the tasks; a look after each.
+
+What a coordinator may rely on is asked after every look: what has to be done stands somewhere, what nobody needs
+stands nowhere, what she did stays, and each task says why it is there.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import Any
+
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from adapter.facts.facts import Facts
+from adapter.ledger.fold import fold
+from adapter.mapping.calendar import calendar_of
+from adapter.model import Chart, Event, EventKind, Plan, SnapshotState, Task, Words
+from adapter.reconcile.changes import ONE_BUSINESS_DAY, Decision
+from adapter.reconcile.needs import Verdict, needs_of
+from adapter.reconcile.reconciler import findings_of
+from adapter.references import NO_BASES
+from tests.mapping.making import shipped
+from tests.reconcile.test_absence import TURNS_UP, lively
+from tests.reconcile.test_history import decided
+from tests.reconcile.test_short_cuts import (
+    ALL_KNOWN,
+    NOW,
+    bodies,
+    chart_of,
+    edited,
+    moves,
+    tasks_after,
+    whole,
+)
+
+_STANDS = frozenset({Verdict.OPEN, Verdict.WAIT, Verdict.OLD})
+_ENDS = frozenset({Verdict.COMPLETE, Verdict.ENDED, Verdict.WITHDRAW})
+
+
+class Story:
+    """The chart as it goes on: what the EHR holds, the ledger's tasks and their texts, the time."""
+
+    def __init__(self, held: list[dict[str, Any]]) -> None:
+        self.held = held
+        self.gone: set[str] = set()
+        self.tasks: tuple[Task, ...] = ()
+        self.plans: dict[str, Plan] = {}
+        self.words: dict[str, Words] = {}
+        self.now = NOW
+
+    @property
+    def open(self) -> list[Task]:
+        return [task for task in self.tasks if task.open]
+
+    def chart(self) -> Chart:
+        chart = chart_of(self.held, ALL_KNOWN, self.tasks, self.now)
+        chart = replace(chart, plans=tuple(self.plans.values()))
+        for ref in self.gone & chart.snapshots.keys():
+            dead = replace(chart.snapshots[ref], state=SnapshotState.DELETED)
+            chart = replace(chart, snapshots={**chart.snapshots, ref: dead})
+        return chart
+
+    def look(self) -> Decision:
+        decision = decided(self.chart())
+        self.tasks = tasks_after(decision, self.tasks)
+        self.words |= decision.words
+        self.plans |= {plan.id: plan for plan in decision.plans}
+        return decision
+
+    def does(self, place: int, **values: Any) -> None:
+        """Somebody changes one of the open tasks in the EHR."""
+        if not self.open:
+            return
+        task = self.open[place % len(self.open)]
+        mine = sorted(task.mine | set(values.pop("mine", ["status"])))
+        at = self.now.isoformat()
+        told = Event(task.id, EventKind.READ_BACK, self.now, {"touched_at": at, "mine": mine, **values})
+        self.tasks = tuple(fold(t, told) if t.id == task.id else t for t in self.tasks)
+
+
+def starts(story: Story, place: int) -> None:
+    story.does(place, status="in-progress", started=True)
+
+
+def finishes(story: Story, place: int) -> None:
+    story.does(place, status="completed", closed_by="person", closed_at=story.now.isoformat())
+
+
+def rejects(story: Story, place: int) -> None:
+    story.does(place, status="rejected", closed_by="person", closed_at=story.now.isoformat())
+
+
+def puts_off(story: Story, place: int) -> None:
+    story.does(place, due=(story.now + timedelta(days=9)).isoformat(), mine=["due"])
+
+
+Step = tuple[str, Any]
+steps: st.SearchStrategy[list[Step]] = st.lists(
+    st.one_of(
+        st.tuples(st.just("changes"), moves),
+        st.tuples(st.just("turns up"), st.one_of(*TURNS_UP.values())),
+        st.tuples(st.just("goes"), st.integers(0, 20)),
+        st.tuples(st.just("passes"), st.integers(1, 15 * 24)),
+        st.tuples(st.sampled_from((starts, finishes, rejects, puts_off)), st.integers(0, 5)),
+    ),
+    max_size=6,
+)
+
+
+def _goes_on(story: Story, step: Step) -> None:
+    what, how = step
+    match what:
+        case "changes":
+            story.held = edited(story.held, how)
+        case "turns up":
+            story.held = [*story.held, how]
+            story.gone.discard(f"{how['resourceType']}/{how['id']}")
+        case "goes" if story.held:
+            body = story.held[how % len(story.held)]
+            story.gone.add(f"{body['resourceType']}/{body['id']}")
+        case "goes":
+            pass
+        case "passes":
+            story.now += timedelta(hours=how)
+        case _:
+            what(story, how)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(lively(), bodies, steps)
+def test_after_each_look_what_has_to_be_done_stands_and_nothing_else(
+    live: list[Any], more: list[Any], then: list[Step]
+) -> None:
+    story = Story([*more, *live])
+    story.look()
+    for step in then:
+        _goes_on(story, step)
+        before = {task.id: task for task in story.tasks}
+        full = whole(story.chart())
+        decision = story.look()
+        assert (decision.events, decision.words) == (full.events, full.words)
+        again = decided(story.chart())
+        assert (again.events, again.plans) == ((), ()), "a second look has nothing to do"
+        _hers_stays(before, story.tasks)
+        _each_says_why(story)
+        _all_stands(story)
+
+
+def _hers_stays(before: dict[str, Task], tasks: tuple[Task, ...]) -> None:
+    for task in tasks:
+        was = before.get(task.id)
+        if was is None:
+            continue
+        assert was.open or not task.open, "what is closed comes back as another task"
+        if was.closed_by == "person":
+            assert (task.status, task.closed_by) == (was.status, "person")
+        if "due" in was.mine:
+            assert task.due == was.due
+        if was.started and task.open:
+            assert task.status is was.status
+
+
+def _each_says_why(story: Story) -> None:
+    for task in story.open:
+        said = story.words[task.id]
+        assert said.title and said.next and said.reason
+        assert task.due is not None
+
+
+def _all_stands(story: Story) -> None:
+    chart = story.chart()
+    guard = Facts(chart, NO_BASES, shipped().codebook).guard
+    kept_back = bool(guard.blocks or guard.hold or guard.discharged)
+    needs = needs_of(findings_of(shipped(), chart, NO_BASES), chart)
+    event(f"needs open: {sum(need.verdict is Verdict.OPEN for need in needs)}")
+    keys = Counter(task.key for task in story.open)
+    assert not keys or max(keys.values()) == 1
+    alive = [need for need in needs if need.verdict not in _ENDS]
+    going_on = {need.text for need in alive}
+    for need in needs:
+        mine = [
+            task
+            for task in story.tasks
+            if task.need == need.text
+            or (task.need not in going_on and need.speaks_of(task.rule, task.focus))  # a link has come since
+        ]
+        standing = [task for task in mine if task.open]
+        if need.verdict in _STANDS:
+            assert sum(not task.started for task in standing) <= 1, need
+        if need.verdict is Verdict.OPEN and not (need.suspended or kept_back):
+            assert standing or _is_answered(mine, story.now, chart), need
+        if need.verdict in _ENDS:
+            left = [t for t in standing if not any(n.speaks_of(t.rule, t.focus) for n in alive)]
+            assert all(task.started and task.mark for task in left), need
+    spoken = {
+        id(task) for need in needs for task in story.open if need.verdict in _STANDS | {Verdict.UNKNOWN}
+    }
+    for task in story.open:
+        assert id(task) in spoken or task.started or task.hold or _is_left(task, chart), task
+
+
+def _is_answered(tasks: list[Task], now: datetime, chart: Chart) -> bool:
+    """Whether a person answered the need, or Baton closed it less than a business day ago, or it flaps."""
+    last = max(tasks, key=lambda task: task.generation, default=None)
+    if last is None:
+        return False
+    if last.closed_by == "person":
+        return True
+    assert last.closed_at is not None
+    back = calendar_of(chart.source).after(last.closed_at, ONE_BUSINESS_DAY)
+    return now < back or len(tasks) >= 3
+
+
+def _is_left(task: Task, chart: Chart) -> bool:
+    return task.focus not in chart.snapshots
