@@ -13,9 +13,10 @@ from adapter.clock import Clock, SystemClock
 from adapter.errors import BatonError, LedgerLocked, UsageError
 from adapter.fhirjson import dumps, loads
 from adapter.ledger.fold import difference
-from adapter.model import Event, EventKind, Json, Task, TaskStatus
-from adapter.reconcile.needs import Need, Verdict, needs_of
-from adapter.reconcile.reconciler import findings_of
+from adapter.mapping.finding import Finding
+from adapter.model import Chart, Event, EventKind, Json, Task, TaskStatus
+from adapter.reconcile.needs import CLOSING, Need, Verdict, judge, needs_of, unheard_of
+from adapter.reconcile.reconciler import findings_of, speakers_of
 
 _PAGE = 200
 
@@ -142,6 +143,42 @@ def _withdrawn(app: App, task: Task) -> Event:
         task, status=TaskStatus.CANCELLED, closed_at=now, closed_by="command", hold="", held_status=""
     )
     return Event(task.id, EventKind.WITHDRAWN, now, difference(task, new), "withdrawn by command")
+
+
+def explained(app: App, task_id: str) -> dict[str, Any]:
+    """Everything that answers "why is this here?"; of an open task also what each rule of its need says ``now``.
+
+    A task may be kept by another rule than the one that opened it, and one that nobody needs any more may wait until
+    a type can be read by which another rule may speak of its need: ``waits_for``.
+    """
+    told = app.explain(task_id)
+    task = app.ledger.task(told["id"])
+    assert task is not None
+    says, waits_for = _now(app, task) if task.open else ([], [])
+    return {**told, "now": says, "waits_for": waits_for}
+
+
+def _now(app: App, task: Task) -> tuple[list[dict[str, str]], list[str]]:
+    """What the rules of an open task's need find, were it looked at now, and what it waits for."""
+    engine = app.engine(task.source)
+    try:
+        chart = app.ledger.chart_of(task.patient, engine.facts(), engine.now)
+        needs = needs_of(findings_of(app.edition, chart, engine.client.bases), chart)
+    except BatonError:
+        return [], []  # a damaged row: `ledger check` tells of it
+    says: list[dict[str, str]] = []
+    unread: set[str] = set()
+    speakers = speakers_of(app.edition, chart)
+    for need in needs:
+        if need.text == task.need or need.speaks_of(task.rule, task.focus):
+            says += [_finding(finding, chart) for finding in need.findings]
+            closes = need.verdict in CLOSING
+            unread |= unheard_of(need, speakers(need.text or task.need), chart) if closes else need.missing
+    return says, sorted(unread)
+
+
+def _finding(finding: Finding, chart: Chart) -> dict[str, str]:
+    return {"rule": finding.rule.id, "focus": finding.focus, "says": judge(finding, chart.now).value}
 
 
 def baseline(app: App) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from adapter import control
 from adapter.cli import context as given
 from adapter.cli.context import Json
 from adapter.cli.out import as_json, local, say, table
+from adapter.reconcile.needs import Verdict
 
 Name = typer.Argument("", help="A source or a rule; none: every source.")
 
@@ -74,7 +75,7 @@ def explain(
 ) -> None:
     """Say of one task what it is, why it is here, since when, by which versions and rule, and what comes next."""
     with given.app(context) as app:
-        told = app.explain(task)
+        told = control.explained(app, task)
     if json:
         as_json(told)
     else:
@@ -94,6 +95,10 @@ def show_explanation(told: dict[str, Any]) -> None:
     if rule["when"]:
         say(f"  when      {' '.join(rule['when'].split())}")
     say(f"  satisfied {' '.join(rule['satisfied'].split())}")
+    for one in told["now"]:
+        say(f"now     {one['rule']} says of {one['focus']}: {_SAYS[one['says']]}")
+    if told["waits_for"]:
+        say(f"waits   until {', '.join(told['waits_for'])} can be read for this patient")
     if told["closing"]:
         say(f"closed by {', '.join(told['closing'])}")
     say("history")
@@ -108,6 +113,17 @@ def show_explanation(told: dict[str, Any]) -> None:
     say("next")
     for line in told["next_steps"]:
         say(f"  {line}")
+
+
+_SAYS = {
+    Verdict.OPEN: "to be done",
+    Verdict.WAIT: "to be done later",
+    Verdict.OLD: "to be done, and too old to be opened",
+    Verdict.COMPLETE: "done",
+    Verdict.ENDED: "its time has passed",
+    Verdict.WITHDRAW: "not needed",
+    Verdict.UNKNOWN: "not known",
+}
 
 
 def baseline(context: typer.Context, json: bool = Json) -> None:

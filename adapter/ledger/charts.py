@@ -78,6 +78,13 @@ class Charts(Core):
         reading = self.reading(requests, facts, now, edition)
         return [reading.chart(request) for request in requests]
 
+    def chart_of(self, patient: str, facts: SourceFacts, now: datetime, edition: str = "") -> Chart:
+        """The chart of the person to whom a patient belongs, with all history, whether or not a look is asked for."""
+        with self._reading() as db:
+            person = persons.names(db, facts.name, [patient])[patient]
+            request = Request(facts.name, person, 0, frozenset())
+            return _read(db, [request], facts, now, edition, None).chart(request)
+
     def reading(
         self,
         requests: Sequence[Request],

@@ -19,7 +19,6 @@ from adapter.ledger.fold import as_set, difference, fold
 from adapter.mapping.calendar import Calendar
 from adapter.mapping.durations import Duration, Unit
 from adapter.mapping.finding import Finding
-from adapter.mapping.scope import Freshness
 from adapter.model import (
     WITHDRAWING,
     Chart,
@@ -33,7 +32,7 @@ from adapter.model import (
     TaskStatus,
     Words,
 )
-from adapter.reconcile.needs import Need, Verdict, judge, need_key
+from adapter.reconcile.needs import CLOSING, STANDING, Need, Verdict, judge, need_key, unheard_of
 
 UNTOUCHED_DAYS = 2  # business days after which a marked, untouched task closes by itself
 QUIET = timedelta(days=30)  # a care plan without open work ends after this
@@ -46,8 +45,6 @@ MOST_RETURNS = 3  # tasks of one need within a month; the next waits for a perso
 OPEN_ELSEWHERE = 0  # instead of a generation: the task of this need is open with somebody else
 _ORDER_OF_PRIORITY = (Priority.ROUTINE, Priority.URGENT, Priority.ASAP, Priority.STAT)
 _NO_LONGER = frozenset({Verdict.COMPLETE, Verdict.WITHDRAW})
-_STANDING = frozenset({Verdict.OPEN, Verdict.OLD, Verdict.WAIT})
-_CLOSING = frozenset({Verdict.COMPLETE, Verdict.ENDED, Verdict.WITHDRAW})
 _NO_NEWS = frozenset({"due", "edition", "sweep"})
 _OWN_SIDE = frozenset({"edition", "link"})  # what Baton's side brings about, and may take back
 RELEASED = frozenset({"released", "hold-released"})  # causes by which a person has let a hold go
@@ -157,7 +154,7 @@ class Deciding:
         """Needs may become one by a link that comes later: of their tasks one stays, a started one before others."""
         kept = max(tasks, key=lambda t: (t.started, t.need == need.text, t.generation, t.key))
         for task in tasks:
-            if task is kept or need.verdict not in _STANDING:
+            if task is kept or need.verdict not in STANDING:
                 self._open_one(need, task)
             elif not self._guarded(task, need):
                 self._close(task, EventKind.WITHDRAWN, "contrary", "its need is another task's now", None)
@@ -182,7 +179,7 @@ class Deciding:
         the link goes to another visit of the order, the need of the old text may go on without the task's own focus.
         """
         named = self._named.get(task.need)
-        if named is not None and named.verdict not in _CLOSING:
+        if named is not None and named.verdict not in CLOSING:
             return named
         return next((need for need in self.needs if need.speaks_of(task.rule, task.focus)), named)
 
@@ -278,7 +275,7 @@ class Deciding:
     def _open_one(self, need: Need, task: Task) -> None:
         if self._guarded(task, need):
             return
-        if need.verdict in _CLOSING and self._may_be_spoken_of(need, task):
+        if need.verdict in CLOSING and self._may_be_spoken_of(need, task):
             return
         match need.verdict:
             case Verdict.OPEN | Verdict.OLD | Verdict.WAIT:
@@ -297,7 +294,7 @@ class Deciding:
         if self.guard.withdraw:
             self._deceased(task)
             return True
-        closes = need is not None and need.verdict in _CLOSING
+        closes = need is not None and need.verdict in CLOSING
         if need is not None and not closes and need.suspended and not task.started:
             self._hold(task, "order-on-hold")
             return True
@@ -371,7 +368,7 @@ class Deciding:
         """The finding that says why a task stands: that of its own rule and focus (then True), as long as it does not
         say no itself; else the need's face. Code and focus of a task stay."""
         own = [f for f in need.findings if f.rule.id == task.rule and f.focus == task.focus]
-        if own and judge(own[0], self.now) in _STANDING:
+        if own and judge(own[0], self.now) in STANDING:
             return own[0], True
         return need.face, False
 
@@ -446,16 +443,8 @@ class Deciding:
     # Closing
 
     def _may_be_spoken_of(self, need: Need, task: Task) -> bool:
-        """Whether another rule may speak of a need by what has come since its foci did; then that is asked for.
-
-        That all say no rests on knowing all of them (F3). What nobody can read keeps no task open.
-        """
-        unread = set()
-        for type in self._speakers(need.text or task.need):
-            known = self.chart.known.get(type, Known())
-            seen = [Freshness(self.chart.snapshots[f.focus], self.now) for f in need.findings]
-            if not known.blind and not all([freshness.holds(type, known) for freshness in seen]):
-                unread.add(type)
+        """Whether another rule may speak of a need by what is not known; then that is asked for."""
+        unread = unheard_of(need, self._speakers(need.text or task.need), self.chart)
         if unread:
             self.missing |= unread
             self.looks.append(self.now + _RECHECK)

@@ -16,7 +16,8 @@ from enum import StrEnum
 from msgspec import Struct
 
 from adapter.mapping.finding import Finding, Tri
-from adapter.model import Chart
+from adapter.mapping.scope import Freshness
+from adapter.model import Chart, Known
 
 
 class Verdict(StrEnum):
@@ -29,6 +30,10 @@ class Verdict(StrEnum):
     WITHDRAW = "withdraw"
     ENDED = "ended"  # withdrawn by the clock, as the rule's ``ends`` says
     UNKNOWN = "unknown"
+
+
+STANDING = frozenset({Verdict.OPEN, Verdict.OLD, Verdict.WAIT})
+CLOSING = frozenset({Verdict.COMPLETE, Verdict.ENDED, Verdict.WITHDRAW})
 
 
 class Need(Struct, frozen=True):
@@ -112,6 +117,22 @@ def participant_of(finding: Finding, chart: Chart) -> str:
         return ""
     others = set(snapshot.patients) - set(chart.patients)
     return chart.person if others else ""
+
+
+def unheard_of(need: Need, speakers: Iterable[str], chart: Chart) -> frozenset[str]:
+    """Those of some types by which another rule may speak of a need for all that is known since its foci came.
+
+    That all rules say no rests on knowing all of them (F3). What nobody can read keeps no task open.
+    """
+    came = [Freshness(chart.snapshots[finding.focus], chart.now) for finding in need.findings]
+    known = {type: chart.known.get(type, Known()) for type in speakers}
+    return frozenset(
+        [
+            type
+            for type, said in known.items()
+            if not said.blind and not all([since.holds(type, said) for since in came])
+        ]
+    )
 
 
 def need_key(source_key: str, need: str, participant: str) -> str:

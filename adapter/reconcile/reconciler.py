@@ -35,6 +35,7 @@ from adapter.reconcile.changes import (
     Deciding,
     Decision,
     ReadBackOf,
+    SpeakersOf,
 )
 from adapter.reconcile.guards import Counted, caused_by_baton, counted, floods
 from adapter.reconcile.needs import needs_of
@@ -114,7 +115,7 @@ def look(chart: Chart, edition: Edition, read_back: ReadBackOf, bases: Bases) ->
         calendar_of(chart.source),
         read_back,
         rules=rules.ids,
-        speakers=lambda need: rules.speakers(need, chart.snapshots),
+        speakers=speakers_of(edition, chart),
     )
     decision = deciding.decide()
     unread = unread_foci(edition, chart)
@@ -133,6 +134,12 @@ def findings_of(edition: Edition, chart: Chart, bases: Bases) -> list[Finding]:
         for focus in facts.focuses(type)
         for rule in own
     ]
+
+
+def speakers_of(edition: Edition, chart: Chart) -> SpeakersOf:
+    """Of which types a focus that is not on a chart may speak of a need."""
+    rules = _rules_of(edition, chart.source)
+    return lambda need: rules.speakers(need, chart.snapshots)
 
 
 def _facts(edition: Edition, chart: Chart, bases: Bases) -> Facts:

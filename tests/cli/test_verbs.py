@@ -93,6 +93,7 @@ def test_a_first_day(baton: Run, config: str) -> None:
         assert code == 0
         for part in (row["title"], row["reason"], row["focus"], "rule ", "history", "opened", "next"):
             assert part in out
+        assert f"says of {row['focus']}: to be done\n" in out
     for verb in (["hold", "list"], ["quarantine", "list"], ["outbox", "list"], ["baseline"]):
         code, out, _ = baton("-c", config, *verb, "--json")
         assert code == 0 and isinstance(json.loads(out), list)

@@ -95,7 +95,7 @@ INDEX: Mapping[int, Entry] = {
             ),
             Edit(
                 "reconcile/changes.py",
-                "need.verdict in _CLOSING and self._may_be_spoken_of(need, task):",
+                "need.verdict in CLOSING and self._may_be_spoken_of(need, task):",
                 "False:",
             ),
         ),
@@ -328,7 +328,7 @@ INDEX: Mapping[int, Entry] = {
         _LOOKS + "test_nobody_opens_twice",
         out=(
             Edit("reconcile/needs.py", 'return chart.person if others else ""', 'return ""'),
-            Edit("reconcile/changes.py", "if own and judge(own[0], self.now) in _STANDING:", "if own:"),
+            Edit("reconcile/changes.py", "if own and judge(own[0], self.now) in STANDING:", "if own:"),
         ),
     ),
     21: _rule(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from adapter.control import explained
 from adapter.model import EVIDENCE, POLLED
 from adapter.reconcile import reconciler
 from tests.consistency.hospital import (
@@ -78,12 +79,17 @@ def test_f3_no_task_closes_while_what_else_may_speak_of_its_need_is_unread(town:
     for _ in range(3):
         town.sync(passing=12 * HOUR)
     assert town.open() == {task.id: "schedule-referral"}
+    told = explained(town.app, task.id)
+    assert [one["says"] for one in told["now"]] == ["withdraw"] and told["waits_for"] == ["Appointment"]
     town.ehr.habits.refused = {}
     town.good(passing=HOUR)
     assert town.open() == {task.id: "schedule-referral"}, (
         "the need is the visit's now, and the task is the same"
     )
     assert town.ledger.words([task.id])[task.id].title.startswith("Confirm"), "and says so"
+    told = explained(town.app, task.id)
+    says = {(one["rule"], one["says"]) for one in told["now"]}
+    assert says >= {("schedule-referral", "withdraw"), ("confirm-visit", "open")} and not told["waits_for"]
     town.ehr.edit("Appointment/v1", status="booked")
     town.good(passing=HOUR)
     assert [t.closed_by for t in town.tasks()] == ["evidence"]

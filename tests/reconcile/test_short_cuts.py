@@ -20,12 +20,12 @@ from adapter.mapping.finding import Finding, Tri
 from adapter.mapping.moments import instant_of
 from adapter.mapping.rules import Rule
 from adapter.mapping.scope import Freshness, Scope, Seen
-from adapter.mapping.screens import Screens, may_speak_of
+from adapter.mapping.screens import Screens
 from adapter.mapping.template import Filled, canonical
 from adapter.model import Chart, Known, Snapshot, SnapshotState, SourceFacts, Task, TaskStatus
 from adapter.reconcile.changes import Deciding, Decision
 from adapter.reconcile.needs import needs_of
-from adapter.reconcile.reconciler import findings_of, look
+from adapter.reconcile.reconciler import findings_of, look, speakers_of
 from adapter.references import NO_BASES, patients_of
 from tests.mapping.making import shipped
 
@@ -198,9 +198,7 @@ def whole(chart: Chart) -> Decision:
         calendar,
         lambda _task, _chart: (),
         rules=ids,
-        speakers=lambda need: frozenset(
-            [rule.resource for rule in RULES.values() if may_speak_of(rule, need, chart.snapshots)]
-        ),
+        speakers=speakers_of(shipped(), chart),
     )
     return deciding.decide()
 
