@@ -32,10 +32,10 @@ from adapter.model import (
     TaskStatus,
     Words,
 )
+from adapter.reconcile.careplans import plans_of
 from adapter.reconcile.needs import CLOSING, STANDING, Need, Verdict, judge, need_key, unheard_of
 
 UNTOUCHED_DAYS = 2  # business days after which a marked, untouched task closes by itself
-QUIET = timedelta(days=30)  # a care plan without open work ends after this
 #: Versions that leave nothing to restore; a stale save and a server that went back do (F13, F18).
 _AS_IT_WAS = frozenset({"acknowledged", "own write, answer lost", "same values"})
 _RECHECK = timedelta(days=1)
@@ -576,59 +576,11 @@ class Deciding:
     # Care plans
 
     def _plans(self) -> tuple[Plan, ...]:
-        """One plan per programme and episode: active while work is open, ended after thirty quiet days."""
-        made: list[Plan] = []
-        for programme in sorted({t.programme for t in self.rows.values() if t.programme}):
-            tasks = [t for t in self.rows.values() if t.programme == programme]
-            plans = sorted((p for p in self.chart.plans if p.programme == programme), key=lambda p: p.episode)
-            latest = plans[-1] if plans else None
-            plan = self._plan(programme, tasks, latest)
-            if plan is not None and plan != latest:
-                made.append(plan)
-                self.wants.add(f"CarePlan/{plan.id}")
-        return tuple(made)
-
-    def _plan(self, programme: str, tasks: list[Task], latest: Plan | None) -> Plan | None:
-        work = [t for t in tasks if t.open]
-        if latest is None or (latest.status != "active" or latest.gone):
-            newer = [
-                t
-                for t in work
-                if latest is None or _set(t.opened_at) > (latest.ended or latest.started or self.now)
-            ]
-            fresh = [
-                t
-                for t in newer
-                if latest is None
-                or not latest.gone
-                or any(e.task == t.id and e.kind is EventKind.OPENED for e in self.events)
-            ]
-            return self._new_plan(programme, fresh, latest) if fresh else None
-        patient = self.guard.survivor or latest.patient
-        if self.guard.withdraw and not work:
-            return replace(latest, status="revoked", ended=self.now)
-        if work:
-            return replace(latest, patient=patient)
-        ended = max((t.closed_at for t in tasks if t.closed_at), default=latest.started or self.now)
-        if self.now >= ended + QUIET:
-            return replace(latest, status="completed", ended=self.now)
-        self.looks.append(ended + QUIET)
-        return latest
-
-    def _new_plan(self, programme: str, work: list[Task], latest: Plan | None) -> Plan:
-        patient = work[0].patient
-        episode = latest.episode + 1 if latest else 1
-        key = latest.key if latest else need_key(self.chart.source.key, f"plan:{programme}", patient)
-        return Plan(
-            id=f"bp-{key}-{episode}",
-            source=self.chart.source.name,
-            patient=patient,
-            key=key,
-            programme=programme,
-            episode=episode,
-            started=self.now,
-            mapping=work[0].mapping,
-        )
+        opened = frozenset([e.task for e in self.events if e.kind is EventKind.OPENED])
+        planned = plans_of(self.chart, self.rows.values(), opened, self.guard)
+        self.wants.update([f"CarePlan/{plan.id}" for plan in planned.plans])
+        self.looks += planned.looks
+        return planned.plans
 
     def _want_plan(self, task: Task) -> None:
         plans = [p for p in self.chart.plans if p.programme == task.programme and not p.gone]
