@@ -144,11 +144,28 @@ class Deciding:
         standing = [task for task in rows if task.open]
         if standing:
             self._open_ones(need, standing)
-        elif rows:
-            self._closed_one(need, max(rows, key=lambda task: task.generation))
+        elif closed := self._last_closed(need, rows):
+            self._closed_one(need, closed)
         else:
             self._none_yet(need)
         return {task.id for task in rows}
+
+    def _last_closed(self, need: Need, rows: Sequence[Task]) -> Task | None:
+        """The last task of a need; or the one of its face's rule and focus that a person closed after that, whatever
+        the need was called then: a link that changes its name is no reason to ask her again (F4)."""
+        if not self.rows:
+            return None
+        last = max(rows, key=lambda task: task.generation, default=None)
+        speaking = need.findings if need.verdict in CLOSING else (need.face,)
+        named = {(finding.rule.id, finding.focus) for finding in speaking}
+        hers = [
+            task
+            for task in self.rows.values()
+            if not task.open
+            and (task.closed_by in _BY_PERSON or task.gone)
+            and (task.rule, task.focus) in named
+        ]
+        return max([*hers, *([last] if last else [])], key=_ended, default=None)
 
     def _open_ones(self, need: Need, tasks: Sequence[Task]) -> None:
         """Needs may become one by a link that comes later: of their tasks one stays, a started one before others."""
@@ -621,6 +638,10 @@ class Deciding:
 
 def _higher(one: Priority, other: Priority) -> Priority:
     return max(one, other, key=_ORDER_OF_PRIORITY.index)
+
+
+def _ended(task: Task) -> tuple[datetime, int]:
+    return task.closed_at or _set(task.opened_at), task.generation
 
 
 def _set(at: datetime | None) -> datetime:

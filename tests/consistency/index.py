@@ -106,7 +106,9 @@ INDEX: Mapping[int, Entry] = {
         _SILENCE + "test_f4_a_new_ledger_leaves_silent_what_a_person_silenced",
         _SILENCE + "test_f4_other_values_bring_one_new_task_that_names_the_old",
         _EVALUATE + "test_silence_hangs_on_values",
+        _CHANGES + "test_what_she_closed_stays_closed_though_a_link_gives_its_need_another_name",
         out=(
+            Edit("reconcile/changes.py", "[*hers, *([last] if last else [])]", "[*([last] if last else [])]"),
             Edit(
                 "reconcile/changes.py",
                 "(task.turned or (renews and task.renews != renews))",

@@ -232,11 +232,10 @@ def test_a_link_that_arrives_later_changes_the_need_and_not_the_task() -> None:
     assert decide(held, linked).events == ()
 
 
-def confirming(id: str, need: str) -> Any:
-    visit = rule("confirm-visit", 1)
-    return finding(
-        rule=visit, focus=f"Appointment/{id}", need=f"visit-for:{need}", due=NOW + timedelta(days=ord(id))
-    )
+def confirming(id: str, need: str, **more: Any) -> Any:
+    """A visit that has to be confirmed, for a need of that name."""
+    values = {"rule": rule("confirm-visit", 1), "due": NOW + timedelta(days=ord(id)), **more}
+    return finding(focus=f"Appointment/{id}", need=f"visit-for:{need}", **values)
 
 
 def test_a_visit_that_leaves_an_order_has_a_need_of_its_own_and_the_order_keeps_its_task() -> None:
@@ -267,6 +266,24 @@ def test_needs_that_become_one_leave_one_task(working: str) -> None:
     (left,) = [t for t in held.tasks if t.open]
     assert not working or left.focus == f"Appointment/{working}", "her work goes on"
     assert decide(held, *linked).events == ()
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_what_she_closed_stays_closed_though_a_link_gives_its_need_another_name(noted: bool) -> None:
+    own, linked = confirming("a", "Appointment/a"), confirming("a", "ServiceRequest/o1")
+    held = chart(snapshot("Appointment/a"))
+    held = after(held, decide(held, own))
+    done = {"status": "rejected", "closed_by": "person", "closed_at": NOW.isoformat(), "mine": ["status"]}
+    event = Event(only(held).id, EventKind.READ_BACK, NOW, {"touched_at": NOW.isoformat(), **done})
+    held = after(held, decide(held, own if noted else linked, read_back=(event,)))
+    later = replace(held, now=NOW + timedelta(days=9))
+    later = after(later, decide(later, linked))
+    assert not only(later).open and only(later).renews == "values-1"
+    assert decide(later, linked).events == ()
+    (event,) = decide(later, confirming("a", "ServiceRequest/o1", renews="values-2")).events
+    assert event.kind is EventKind.OPENED and event.set["follows"] == only(later).id
+    other = replace(linked, rule=rule("schedule-referral"), focus="ServiceRequest/o1")
+    assert kinds(decide(later, other)) == ["opened"], "of the order nobody has said anything"
 
 
 def test_a_task_goes_on_where_the_need_of_its_text_ends_and_its_own_visit_does_not() -> None:

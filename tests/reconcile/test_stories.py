@@ -145,6 +145,7 @@ def test_after_each_look_what_has_to_be_done_stands_and_nothing_else(
         again = decided(story.chart())
         assert (again.events, again.plans) == ((), ()), "a second look has nothing to do"
         _hers_stays(before, story.tasks)
+        _nothing_comes_back(before, story)
         _each_says_why(story)
         _all_stands(story)
 
@@ -161,6 +162,30 @@ def _hers_stays(before: dict[str, Task], tasks: tuple[Task, ...]) -> None:
             assert task.due == was.due
         if was.started and task.open:
             assert task.status is was.status
+
+
+def _nothing_comes_back(before: dict[str, Task], story: Story) -> None:
+    """What she closed stays closed until the values that its rule reads differ, whatever the need is called by then."""
+    fresh = [task for task in story.open if task.id not in before]
+    for task in fresh:
+        hers = [t for t in before.values() if (t.rule, t.focus) == (task.rule, task.focus) and _by_person(t)]
+        assert all(t.turned or t.renews for t in hers), "nobody compared the values"
+        last = max(hers, key=lambda t: (t.closed_at, t.generation), default=None)
+        if last is not None and not last.turned:
+            assert last.renews != _renewal_of(task, story)
+
+
+def _by_person(task: Task) -> bool:
+    return not task.open and task.closed_by == "person"
+
+
+def _renewal_of(task: Task, story: Story) -> str | None:
+    (finding,) = [
+        f
+        for f in findings_of(shipped(), story.chart(), NO_BASES)
+        if (f.rule.id, f.focus) == (task.rule, task.focus)
+    ]
+    return finding.particulars.renews
 
 
 def _each_says_why(story: Story) -> None:
