@@ -173,7 +173,7 @@ class Deciding:
         for task in tasks:
             if task is kept or need.verdict not in STANDING:
                 self._open_one(need, task)
-            elif not self._guarded(task, need):
+            elif not self._guarded(task, need) and not self._may_be_taken_back(self.rows[task.id]):
                 self._close(task, EventKind.WITHDRAWN, "contrary", "its need is another task's now", None)
 
     def _rows_of(self, need: Need) -> list[Task]:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from adapter.facts.patient import PatientGuard
 from adapter.mapping.finding import Step, Tri
-from adapter.model import Chart, Event, EventKind, Known, Priority, SnapshotState, TaskStatus, Words
+from adapter.model import Chart, Event, EventKind, Known, Priority, Request, SnapshotState, TaskStatus, Words
 from tests.reconcile.making import NOW, after, chart, decide, finding, opened, rule, snapshot
 
 
@@ -266,6 +266,20 @@ def test_needs_that_become_one_leave_one_task(working: str) -> None:
     (left,) = [t for t in held.tasks if t.open]
     assert not working or left.focus == f"Appointment/{working}", "her work goes on"
     assert decide(held, *linked).events == ()
+
+
+def test_needs_that_a_merge_makes_one_stay_for_some_hours() -> None:
+    """Two patients merged by mistake: each has her own task of a group visit, and nobody has to lose one (F19)."""
+    held = chart(snapshot("Appointment/a"), snapshot("Appointment/b"))
+    held = after(held, decide(held, confirming("a", "Appointment/a"), confirming("b", "Appointment/b")))
+    merged = confirming("a", "Appointment/g"), confirming("b", "Appointment/g")
+    held = replace(held, request=Request("general", held.person, 1, frozenset({"link"})))
+    decision = decide(held, *merged)
+    assert kinds(decision) == ["noted"] and decision.next_look is not None
+    held = replace(after(held, decision), now=decision.next_look)
+    assert kinds(decide(held, *merged)) == ["withdrawn"]
+    parted = decide(held, confirming("a", "Appointment/a"), confirming("b", "Appointment/b"))
+    assert kinds(parted) == ["noted"] and not any(t.mark for t in after(held, parted).tasks)
 
 
 @pytest.mark.parametrize("noted", [True, False])
