@@ -226,7 +226,9 @@ def _all_stands(story: Story) -> None:
         if need.verdict in _STANDS:
             assert sum(not task.started for task in standing) <= 1, need
         if need.verdict is Verdict.OPEN and not (need.suspended or kept_back):
-            assert standing or _is_answered(mine, story.now, chart), need
+            face = (need.face.rule.id, need.face.focus)
+            hers = any(_by_person(task) and (task.rule, task.focus) == face for task in story.tasks)
+            assert standing or hers or _is_answered(mine, story.now, chart), need
         if need.verdict in _ENDS:
             left = [t for t in standing if not any(n.speaks_of(t.rule, t.focus) for n in alive)]
             assert all(task.started and task.mark for task in left), need
