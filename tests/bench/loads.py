@@ -97,10 +97,11 @@ def _compared(rounds: Sequence[Mapping[str, _Timed]], number: int) -> dict[str, 
     floor, baton = [one["floor"] for one in rounds], [one["baton"] for one in rounds]
     stages = Stages.of([one.stages for one in baton])
     each = number * len(rounds)
+    floor_wall, wall = sum(one.wall for one in floor), sum(one.wall for one in baton)
     return {
-        "floor": round(each / sum(one.wall for one in floor), 1),
-        "baton": round(each / sum(one.wall for one in baton), 1),
-        "ratio": round(sum(one.wall for one in floor) / sum(one.wall for one in baton), 3),
+        "floor": round(each / floor_wall, 1),
+        "baton": round(each / wall, 1),
+        "ratio": round(floor_wall / wall, 3),
         "ratio_cpu": round(sum(one.cpu for one in floor) / sum(one.cpu for one in baton), 3),
         **({"rounds": [_ratio(one) for one in rounds]} if len(rounds) > 1 else {}),
         "resources": number,

@@ -39,13 +39,13 @@ def test_a_second_walk_decides_what_single_reads_would(
 ) -> None:
     received, found = [], []
     singly = Counter[int]()
-    read = evidence.Evidence._read
+    read = Evidence._read
 
     def counted(self: Evidence, patient: str, type: str, held: Iterable[str]) -> ReadReport:
         singly[evidence.LEAST_READS] += 1
         return read(self, patient, type, held)
 
-    monkeypatch.setattr(evidence.Evidence, "_read", counted)
+    monkeypatch.setattr(Evidence, "_read", counted)
     with serving(2000) as pages, ExitStack() as open_ones:
         apps = []
         for least in (1, 10**9):

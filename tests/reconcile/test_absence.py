@@ -6,6 +6,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
@@ -72,13 +73,17 @@ def unknown(draw: st.DrawFn) -> tuple[str, list[dict[str, Any]]]:
     return type, [{**body, "id": id} for body, id in zip(found, OTHER_IDS, strict=False)]
 
 
-def opened(decision: Decision) -> set[str]:
-    return {one.task for one in decision.events if one.kind is EventKind.OPENED}
+def tasks_of(decision: Decision, *kinds: EventKind) -> set[str]:
+    return {one.task for one in decision.events if one.kind in kinds}
 
 
+@pytest.mark.parametrize(
+    "kinds", [(EventKind.OPENED,), (EventKind.COMPLETED, EventKind.WITHDRAWN)], ids=["opens", "closes"]
+)
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(lively(), bodies, moves, unknown(), st.sampled_from((0, 1)), st.integers(0, 20 * 24))
-def test_what_opens_without_knowing_a_type_opens_whatever_turns_up(
+def test_what_opens_or_closes_without_knowing_a_type_does_so_whatever_turns_up(
+    kinds: tuple[EventKind, ...],
     live: list[Any],
     more: list[Any],
     moved: list[tuple[int, dict[str, Any]]],
@@ -90,34 +95,11 @@ def test_what_opens_without_knowing_a_type_opens_whatever_turns_up(
     first = [*more, *live]
     tasks = tasks_after(decided(chart_of(first, ALL_KNOWN, (), NOW)), ())
     held, now = edited(first, moved), NOW + timedelta(hours=hours)
-    without = opened(decided(chart_of(held, {**ALL_KNOWN, type: level}, tasks, now)))
-    event(f"opened without {type}: {len(without)}")
+    without = tasks_of(decided(chart_of(held, {**ALL_KNOWN, type: level}, tasks, now)), *kinds)
+    event(f"without {type}: {len(without)}")
     if without:
-        assert without <= opened(decided(chart_of([*held, *turns_up], ALL_KNOWN, tasks, now)))
-
-
-def closed(decision: Decision) -> set[str]:
-    return {one.task for one in decision.events if one.kind in (EventKind.COMPLETED, EventKind.WITHDRAWN)}
-
-
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
-@given(lively(), bodies, moves, unknown(), st.sampled_from((0, 1)), st.integers(0, 20 * 24))
-def test_what_closes_without_knowing_a_type_closes_whatever_turns_up(
-    live: list[Any],
-    more: list[Any],
-    moved: list[tuple[int, dict[str, Any]]],
-    unread: tuple[str, list[dict[str, Any]]],
-    level: int,
-    hours: int,
-) -> None:
-    type, turns_up = unread
-    first = [*more, *live]
-    tasks = tasks_after(decided(chart_of(first, ALL_KNOWN, (), NOW)), ())
-    held, now = edited(first, moved), NOW + timedelta(hours=hours)
-    without = closed(decided(chart_of(held, {**ALL_KNOWN, type: level}, tasks, now)))
-    event(f"closed without {type}: {len(without)}")
-    if without:
-        assert without <= closed(decided(chart_of([*held, *turns_up], ALL_KNOWN, tasks, now)))
+        full = decided(chart_of([*held, *turns_up], ALL_KNOWN, tasks, now))
+        assert without <= tasks_of(full, *kinds)
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))

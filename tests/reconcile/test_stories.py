@@ -20,7 +20,7 @@ from adapter.ledger.fold import fold
 from adapter.mapping.calendar import calendar_of
 from adapter.model import Chart, Event, EventKind, Plan, SnapshotState, Task, Words
 from adapter.reconcile.changes import ONE_BUSINESS_DAY, Decision
-from adapter.reconcile.needs import Verdict, needs_of
+from adapter.reconcile.needs import CLOSING, STANDING, Verdict, needs_of
 from adapter.reconcile.reconciler import findings_of
 from adapter.references import NO_BASES
 from tests.mapping.making import shipped
@@ -37,9 +37,6 @@ from tests.reconcile.test_short_cuts import (
     tasks_after,
     whole,
 )
-
-_STANDS = frozenset({Verdict.OPEN, Verdict.WAIT, Verdict.OLD})
-_ENDS = frozenset({Verdict.COMPLETE, Verdict.ENDED, Verdict.WITHDRAW})
 
 
 class Story:
@@ -213,7 +210,7 @@ def _all_stands(story: Story) -> None:
     event(f"needs open: {sum(need.verdict is Verdict.OPEN for need in needs)}")
     keys = Counter(task.key for task in story.open)
     assert not keys or max(keys.values()) == 1
-    alive = [need for need in needs if need.verdict not in _ENDS]
+    alive = [need for need in needs if need.verdict not in CLOSING]
     going_on = {need.text for need in alive}
     for need in needs:
         mine = [
@@ -223,20 +220,18 @@ def _all_stands(story: Story) -> None:
             or (task.need not in going_on and need.speaks_of(task.rule, task.focus))  # a link has come since
         ]
         standing = [task for task in mine if task.open]
-        if need.verdict in _STANDS:
+        if need.verdict in STANDING:
             assert sum(not task.started for task in standing) <= 1, need
         if need.verdict is Verdict.OPEN and not (need.suspended or kept_back):
             face = (need.face.rule.id, need.face.focus)
             hers = any(_by_person(task) and (task.rule, task.focus) == face for task in story.tasks)
             assert standing or hers or _is_answered(mine, story.now, chart), need
-        if need.verdict in _ENDS:
+        if need.verdict in CLOSING:
             left = [t for t in standing if not any(n.speaks_of(t.rule, t.focus) for n in alive)]
             assert all(task.started and task.mark for task in left), need
-    spoken = {
-        id(task) for need in needs for task in story.open if need.verdict in _STANDS | {Verdict.UNKNOWN}
-    }
     for task in story.open:
-        assert id(task) in spoken or task.started or task.hold or _is_left(task, chart), task
+        spoken = any(need.text == task.need or need.speaks_of(task.rule, task.focus) for need in alive)
+        assert spoken or task.started or task.hold or _is_left(task, chart), task
 
 
 def _is_answered(tasks: list[Task], now: datetime, chart: Chart) -> bool:
